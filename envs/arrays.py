@@ -1,0 +1,73 @@
+"""Array types with declared axes, and the checks and allocations derived from the declarations.
+
+A record is a ``NamedTuple`` or a dataclass whose array fields read ``Annotated[F8, "B M", "meaning"]``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+
+import numpy as np
+import numpy.typing as npt
+
+from envs.axes import AXES
+
+F4 = npt.NDArray[np.float32]
+F8 = npt.NDArray[np.float64]
+I8 = npt.NDArray[np.int64]
+U8 = npt.NDArray[np.uint64]
+BOOL = npt.NDArray[np.bool_]
+
+_DTYPES: dict[Any, np.dtype[Any]] = {
+    F4: np.dtype(np.float32),
+    F8: np.dtype(np.float64),
+    I8: np.dtype(np.int64),
+    U8: np.dtype(np.uint64),
+    BOOL: np.dtype(np.bool_),
+}
+
+Record = TypeVar("Record")
+
+
+class ArrayError(TypeError):
+    """An array has the wrong dtype, rank or size for its declared axes."""
+
+
+def declared_arrays(record_type: type) -> Iterator[tuple[str, np.dtype[Any], tuple[str, ...], str]]:
+    """Yield ``(field, dtype, axes, meaning)`` of each array field of a record type, in order."""
+    hints = get_type_hints(record_type, vars(sys.modules[record_type.__module__]), include_extras=True)
+    for name, hint in hints.items():
+        if get_origin(hint) is not Annotated:
+            continue
+        array_type, axes, meaning = get_args(hint)
+        unknown = [axis for axis in axes.split() if axis not in AXES]
+        if unknown:
+            raise ArrayError(f"{record_type.__name__}.{name}: unknown axis {unknown[0]!r}; known: {' '.join(AXES)}")
+        yield name, _DTYPES[array_type], tuple(axes.split()), meaning
+
+
+def allocate(record_type: type[Record], sizes: Mapping[str, int], **others: Any) -> Record:
+    """Return a record of zeros whose axes have the given sizes; ``others`` are its fields that are not arrays."""
+    arrays = {
+        name: np.zeros([sizes[axis] for axis in axes], dtype) for name, dtype, axes, _ in declared_arrays(record_type)
+    }
+    return record_type(**arrays, **others)
+
+
+def check_record(record: object, sizes: Mapping[str, int] | None = None) -> dict[str, int]:
+    """Return the axis sizes of a record; raise ArrayError for a wrong dtype, rank, or a second size of an axis."""
+    known = dict(sizes or {})
+    label = type(record).__name__
+    for name, dtype, axes, _ in declared_arrays(type(record)):
+        array = getattr(record, name)
+        if not isinstance(array, np.ndarray) or array.dtype != dtype:
+            given = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+            raise ArrayError(f"{label}.{name}: expected an array of {dtype}, got {given}")
+        if array.ndim != len(axes):
+            raise ArrayError(f"{label}.{name}: expected axes {' '.join(axes)}, got shape {array.shape}")
+        for axis, size in zip(axes, array.shape, strict=True):
+            if known.setdefault(axis, size) != size:
+                raise ArrayError(f"{label}.{name}: axis {axis} has size {size}, elsewhere {known[axis]}")
+    return known

@@ -1,0 +1,24 @@
+"""The legend of array axes: one letter, one meaning, everywhere.
+
+The order is always time, world, entity, attribute, so ``(T, B, N, F)``. A loop index is its axis in lower case.
+"""
+
+AXES: dict[str, str] = {
+    "B": "worlds of a batch",
+    "N": "agents: nodes that decide",
+    "M": "nodes",
+    "K": "targets of an agent; 0 is the agent's own node",
+    "D": "decisions of an agent in one step",
+    "Q": "places of a node's queue",
+    "L": "directed links",
+    "C": "channels: transmissions on one channel queue first in, first out",
+    "P": "task slots of a world: tasks that can be alive at once",
+    "A": "arrivals of an episode",
+    "H": "hops of a task's path",
+    "R": "slots of report history",
+    "T": "time steps of a fragment",
+    "F": "features of an agent's observation",
+    "S": "features of the global state",
+    "G": "metric sums of a world",
+    "X": "the two coordinates of a position",
+}

@@ -1,0 +1,63 @@
+"""Names of everything that can be chosen: name -> "module:attribute", imported when it is used.
+
+Another distribution adds its own through the entry-point group ``edge_rllib.<kind>``; ``register`` adds at run time.
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any
+
+from envs.errors import EdgeError, UnknownName
+
+BUILT_IN: dict[str, dict[str, str]] = {
+    "world": {
+        "fog": "envs.fog.world:FogWorld",
+    },
+    "topology": {
+        "ring": "envs.topologies.ring:Ring",
+    },
+    "workload": {
+        "poisson": "envs.workloads.poisson:Poisson",
+    },
+    "baseline": {
+        "local": "envs.baselines.local:Local",
+    },
+}
+
+_ADDED: dict[str, dict[str, Any]] = {}
+
+
+def register(kind: str, name: str, target: Any) -> None:
+    """Add a name at run time; the target is "module:attribute" or the object itself. A taken name is refused."""
+    if name in names(kind):
+        raise EdgeError(f"{kind} {name!r} is registered already; choose another name")
+    _ADDED.setdefault(kind, {})[name] = target
+
+
+def names(kind: str) -> list[str]:
+    """Return the sorted names of a kind."""
+    return sorted(_table(kind))
+
+
+def resolve(kind: str, name: str, where: str = "") -> Any:
+    """Return what a name stands for; raise UnknownName with the nearest name, ``where`` says whose setting it is."""
+    table = _table(kind)
+    if name not in table:
+        raise UnknownName(kind, name, table, where)
+    target = table[name]
+    if not isinstance(target, str):
+        return target
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _table(kind: str) -> dict[str, Any]:
+    return {**BUILT_IN.get(kind, {}), **_plugins(kind), **_ADDED.get(kind, {})}
+
+
+@cache
+def _plugins(kind: str) -> dict[str, str]:
+    return {entry.name: entry.value for entry in entry_points(group=f"edge_rllib.{kind}")}

@@ -1,0 +1,113 @@
+"""The contract of a world: B independent simulated networks in which N agents decide at once.
+
+A world writes into arrays that the caller owns and allocates nothing in a step. A trajectory is a function of (seed,
+world id, decisions) alone: bit-equal for a world alone or inside a batch, in any process, after snapshot and restore.
+A world that ends is reset in the same step: its observation is the first of the next episode, and the last one of the
+ended episode is in ``final_observation``. A horizon truncates; only the world's own ending terminates.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+
+from envs.arrays import BOOL, F4, F8, I8, allocate
+from envs.errors import DecisionError
+from envs.metrics import Metric
+
+
+@dataclass(frozen=True, eq=False)
+class WorldSpec:
+    """Sizes and names of a batch of worlds; everything that a learner needs to know before the first step."""
+
+    scenario: str
+    n_worlds: int  # B
+    n_agents: int  # N
+    n_targets: int  # K, the decision of an agent is an int in 0 .. K - 1
+    n_features: int  # F
+    n_state: int  # S
+    n_decisions: int  # D, decisions an agent takes in a step; arrays of decisions are (B, N), or (B, N, D) for D > 1
+    horizon_steps: int
+    step_s: float  # seconds between two decisions
+    agents: tuple[str, ...]  # N names
+    agent_tier: I8  # (N,), 0 device, 1 edge, 2 cloud
+    target_node: I8  # (N, K), node of each target, -1 padding; column 0 is the agent's own node
+    own_features: int  # observation[..., :own_features] describe the agent; the rest is (K, target_features)
+    target_features: int  # features of one target: F = own_features + K * target_features
+    feature_names: tuple[str, ...]  # F names
+    sum_names: tuple[str, ...]  # G names of the metric sums
+    metrics: tuple[Metric, ...]  # figures that ``World.summarise`` derives
+
+    def sizes(self) -> dict[str, int]:
+        """Return the axis sizes of this batch."""
+        return {
+            "B": self.n_worlds,
+            "N": self.n_agents,
+            "K": self.n_targets,
+            "F": self.n_features,
+            "S": self.n_state,
+            "D": self.n_decisions,
+            "G": len(self.sum_names),
+        }
+
+
+class Outcome(NamedTuple):
+    """What a step leaves behind; all arrays belong to the caller."""
+
+    observation: Annotated[F4, "B N F", "what each agent sees next; after an ending, of the next episode"]
+    target_mask: Annotated[BOOL, "B N K", "targets that the agent may choose next; target 0 always"]
+    state: Annotated[F4, "B S", "global state for central critics, as of the observation"]
+    reward: Annotated[F4, "B N", "reward of the step"]
+    terminated: Annotated[BOOL, "B", "the world ended of itself"]
+    truncated: Annotated[BOOL, "B", "the horizon cut the episode"]
+    final_observation: Annotated[F4, "B N F", "last observation of worlds that ended in this step; else untouched"]
+    final_state: Annotated[F4, "B S", "global state with final_observation; else untouched"]
+    final_sums: Annotated[F8, "B G", "metric sums of the episodes that ended in this step; else untouched"]
+
+
+class World(ABC):
+    """A batch of B worlds behind one interface. Subclasses implement the abstract methods and nothing else."""
+
+    spec: WorldSpec
+
+    def outcome(self) -> Outcome:
+        """Return freshly allocated arrays for ``reset`` and ``step``."""
+        return allocate(Outcome, self.spec.sizes())
+
+    @abstractmethod
+    def reset(self, world_ids: Sequence[int] | I8 | None, out: Outcome) -> None:
+        """Start the first episode of every world; ``world_ids`` (B,) name the random streams, None keeps the ids."""
+
+    @abstractmethod
+    def step(self, decision: I8, out: Outcome) -> None:
+        """Advance every world by one step; ``decision`` is (B, N), or (B, N, D) where an agent decides D tasks.
+
+        A masked target counts as target 0 and is counted in the sum ``refused``; in debug mode it raises
+        DecisionError.
+        """
+
+    @abstractmethod
+    def snapshot(self) -> dict[str, Any]:
+        """Return a copy of everything that the future depends on; it can be pickled."""
+
+    @abstractmethod
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Continue from a snapshot of a world of the same scenario and size, bit-equal."""
+
+    @abstractmethod
+    def summarise(self, sums: F8) -> dict[str, float]:
+        """Return the figures of ``spec.metrics`` from metric sums (G,), of one episode or added over many."""
+
+    def check_decision(self, decision: I8) -> None:
+        """Raise DecisionError unless the array has the shape and dtype that ``step`` expects."""
+        spec = self.spec
+        shape: tuple[int, ...] = (spec.n_worlds, spec.n_agents)
+        if spec.n_decisions > 1:
+            shape = (*shape, spec.n_decisions)
+        if not isinstance(decision, np.ndarray) or decision.shape != shape or decision.dtype != np.int64:
+            given = f"{decision.dtype} {decision.shape}" if isinstance(decision, np.ndarray) else type(decision).__name__
+            raise DecisionError(f"decision: expected an int64 array of shape {shape}, got {given}")
