@@ -1,0 +1,37 @@
+"""A scenario: a name for a world, its network, its tasks and its parameters; and the one door that opens it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from envs.registry import resolve
+from envs.topologies.topology import Topology, TopologyBuilder
+from envs.workloads.workload import Workload
+from envs.world import World
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Everything that defines the learning problem; two equal scenarios give equal trajectories under a seed."""
+
+    name: str
+    world: str  # registry name of the world's class
+    topology: TopologyBuilder
+    topology_seed: int  # seed of the network's own chance; worlds of a scenario share one network
+    workload: Workload
+    params: Any  # the world's parameters, e.g. envs.fog.params.FogParams
+
+    def network(self) -> Topology:
+        """Return the network; the same for every call."""
+        return self.topology.build(np.random.default_rng(self.topology_seed))
+
+
+def make(scenario: Scenario, n_worlds: int, seed: int = 0, first_world_id: int = 0) -> World:
+    """Return a batch of worlds with ids first_world_id, ..., first_world_id + n_worlds - 1."""
+    if n_worlds < 1:
+        raise ValueError(f"n_worlds = {n_worlds}: a batch has at least one world")
+    world: World = resolve("world", scenario.world)(scenario, n_worlds, seed, first_world_id)
+    return world
