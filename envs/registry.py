@@ -17,7 +17,11 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "fog": "envs.fog.world:FogWorld",
     },
     "topology": {
+        "ether_urban": "envs.topologies.ether_urban:EtherUrban",
+        "full": "envs.topologies.full:Full",
+        "pair": "envs.topologies.pair:Pair",
         "ring": "envs.topologies.ring:Ring",
+        "single": "envs.topologies.single:Single",
     },
     "workload": {
         "poisson": "envs.workloads.poisson:Poisson",

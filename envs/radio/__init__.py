@@ -1,1 +1,1 @@
-""""""
+"""Wireless links as small pure functions on arrays."""

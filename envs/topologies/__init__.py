@@ -1,1 +1,1 @@
-""""""
+"""Networks: the contract in topology.py, one builder a file, and what the builders share."""
