@@ -1,1 +1,1 @@
-""""""
+"""Workloads: which tasks arrive, how large, and due when."""
