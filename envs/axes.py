@@ -20,5 +20,7 @@ AXES: dict[str, str] = {
     "F": "features of an agent's observation",
     "S": "features of the global state",
     "G": "metric sums of a world",
+    "Z": "rows of a task log",
+    "W": "columns of a task log",
     "X": "the two coordinates of a position",
 }

@@ -109,5 +109,7 @@ class World(ABC):
         if spec.n_decisions > 1:
             shape = (*shape, spec.n_decisions)
         if not isinstance(decision, np.ndarray) or decision.shape != shape or decision.dtype != np.int64:
-            given = f"{decision.dtype} {decision.shape}" if isinstance(decision, np.ndarray) else type(decision).__name__
+            given = (
+                f"{decision.dtype} {decision.shape}" if isinstance(decision, np.ndarray) else type(decision).__name__
+            )
             raise DecisionError(f"decision: expected an int64 array of shape {shape}, got {given}")

@@ -1,0 +1,228 @@
+"""What agents know: their own node exactly, their neighbours as last reported, their links as they are.
+
+One estimate of upload, wait, service and return for each target serves the observations, and the rules through
+``View``. Times are observed as t / (t + time_scale), in [0, 1).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple
+
+import numpy as np
+
+from envs.accelerate import inlined, kernel
+from envs.arrays import BOOL, F4, F8, I8
+from envs.fog.foresee import wait_at_home_s, way_home_s
+from envs.fog.kernel import backlog_s
+from envs.fog.network import Network
+from envs.fog.state import FogState, Rules
+
+OWN_FEATURES = (
+    "has_task",
+    "fill_frac",
+    "busy_frac",
+    "backlog",
+    "task_work",
+    "task_size",
+    "task_result",
+    "task_slack",
+    "task_age",
+    "task_hops_frac",
+    "is_device",
+    "is_edge",
+    "is_cloud",
+)
+TARGET_FEATURES = (
+    "is_target",
+    "fill_frac",
+    "backlog",
+    "is_edge",
+    "is_cloud",
+    "upload",
+    "wait",
+    "service",
+    "return",
+    "response",
+    "margin",
+)
+_N_OWN, _N_TARGET = len(OWN_FEATURES), len(TARGET_FEATURES)
+_N_WITHOUT_TASK = 5  # target features that do not speak of a task
+_SIZE_SCALE_BITS = 1e6  # bits that are observed as 1/2
+_FAR = 1e12  # seconds: "never"
+
+
+class View(NamedTuple):
+    """What a rule may know, in SI units: the same facts as in the observation, for the next task of each agent."""
+
+    target_mask: Annotated[BOOL, "B N K", "targets that may be chosen"]
+    has_task: Annotated[BOOL, "B N", "there is a task to decide on"]
+    upload_s: Annotated[F8, "B N K", "waiting for the channel, transmission and delay; infinite for no target"]
+    wait_s: Annotated[F8, "B N K", "waiting after arrival, from the last reported backlog"]
+    service_s: Annotated[F8, "B N K", "service on one core of the target"]
+    return_s: Annotated[F8, "B N K", "way of the result to the origin, channels idle"]
+    queue_tasks: Annotated[F8, "B N K", "tasks at the target as last reported, infinite for no target"]
+    fill_frac: Annotated[F8, "B N K", "the same as a share of the target's places"]
+    target_tier: Annotated[I8, "N K", "tier of each target, -1 for no target"]
+
+
+@inlined
+def _squash(value: float, scale: float) -> float:
+    """Map 0 .. infinity to 0 .. 1."""
+    return value / (value + scale) if value < _FAR else 1.0
+
+
+@inlined
+def _reported(state: FogState, network: Network, rules: Rules, b: int, n: int, k: int) -> tuple[float, float]:
+    """Return (tasks, core-seconds of backlog less what was served since) of a target, as its last report has it."""
+    node = network.target_node[n, k]
+    lag = network.report_lag_slots[n, k]
+    if lag == 0:
+        now_s = state.slot[b] * rules.slot_s
+        return float(state.n_waiting[b, node] + state.n_busy[b, node]), backlog_s(state, network, b, node, now_s)
+    sent = state.slot[b] - lag
+    if sent < 0:
+        return 0.0, 0.0
+    sent -= sent % rules.report_every_slots
+    place = sent % state.report_tasks.shape[1]
+    served_s = (state.slot[b] - sent) * rules.slot_s * network.n_cores[node]
+    return state.report_tasks[b, place, node], max(state.report_backlog_s[b, place, node] - served_s, 0.0)
+
+
+@inlined
+def _estimate(
+    state: FogState, network: Network, b: int, task: int, n: int, k: int, tasks: float, backlog: float, now_s: float
+) -> tuple[float, float, float, float]:
+    """Return (upload, wait, service, return) of a task at a target, in seconds; the way home of earlier hops is left out."""
+    node = network.target_node[n, k]
+    link = network.target_link[n, k]
+    upload_s, return_s = 0.0, 0.0
+    if link >= 0:
+        queued_s = max(state.channel_free_s[b, network.link_channel[link]] - now_s, 0.0)
+        upload_s = queued_s + state.size_bits[b, task] / network.link_rate_bps[link] + network.link_delay_s[link]
+        back = network.link_back[link]
+        return_s = state.result_bits[b, task] / network.link_rate_bps[back] + network.link_delay_s[back]
+        is_queued = tasks >= network.n_cores[node]
+        wait_s = max(backlog / network.n_cores[node] - upload_s, 0.0) if is_queued else 0.0
+    else:
+        wait_s = wait_at_home_s(state, network, b, task, node, now_s)
+    work_cycles = state.work_cycles[b, task]
+    service_s = work_cycles / network.core_hz[node] if work_cycles > 0.0 else 0.0
+    return upload_s, wait_s, service_s, return_s
+
+
+@inlined
+def _write_own(row: F4, state: FogState, network: Network, rules: Rules, b: int, n: int, now_s: float) -> None:
+    """Fill the features (own,) of an agent's own node and next task."""
+    node = network.node_of_agent[n]
+    scale_s = rules.time_scale_s
+    task = state.next_task[b, n]
+    row[1] = (state.n_waiting[b, node] + state.n_busy[b, node]) / network.queue_places[node]
+    row[2] = state.n_busy[b, node] / network.n_cores[node]
+    row[3] = _squash(backlog_s(state, network, b, node, now_s) / network.n_cores[node], scale_s)
+    tier = network.tier[node]
+    row[10] = 1.0 if tier == 0 else 0.0
+    row[11] = 1.0 if tier == 1 else 0.0
+    row[12] = 1.0 if tier == 2 else 0.0
+    if task < 0:
+        row[0] = 0.0
+        row[4:10] = 0.0
+        return
+    row[0] = 1.0
+    work_cycles = state.work_cycles[b, task]
+    row[4] = _squash(work_cycles / network.core_hz[node] if work_cycles > 0.0 else 0.0, scale_s)
+    row[5] = _squash(state.size_bits[b, task], _SIZE_SCALE_BITS)
+    row[6] = _squash(state.result_bits[b, task], _SIZE_SCALE_BITS)
+    slack_s = min(max(state.due_s[b, task] - now_s, -_FAR), _FAR)
+    row[7] = slack_s / (abs(slack_s) + scale_s)
+    row[8] = _squash(now_s - state.created_s[b, task], scale_s)
+    row[9] = state.n_hops[b, task] / max(rules.max_hops, 1)
+
+
+@inlined
+def _write_target(
+    row: F4, state: FogState, network: Network, rules: Rules, b: int, n: int, k: int, now_s: float
+) -> None:
+    """Fill the features (target,) of one target of an agent."""
+    node = network.target_node[n, k]
+    if node < 0:
+        row[:] = 0.0
+        return
+    scale_s = rules.time_scale_s
+    tasks, backlog = _reported(state, network, rules, b, n, k)
+    row[0] = 1.0
+    row[1] = tasks / network.queue_places[node]
+    row[2] = _squash(backlog / network.n_cores[node], scale_s)
+    row[3] = 1.0 if network.tier[node] == 1 else 0.0
+    row[4] = 1.0 if network.tier[node] == 2 else 0.0
+    task = state.next_task[b, n]
+    if task < 0:
+        row[_N_WITHOUT_TASK:] = 0.0
+        return
+    upload_s, wait_s, service_s, return_s = _estimate(state, network, b, task, n, k, tasks, backlog, now_s)
+    response_s = upload_s + wait_s + service_s + return_s
+    row[5] = _squash(upload_s, scale_s)
+    row[6] = _squash(wait_s, scale_s)
+    row[7] = _squash(service_s, scale_s)
+    row[8] = _squash(return_s, scale_s)
+    row[9] = _squash(response_s, scale_s)
+    slack_s = state.due_s[b, task] - now_s - way_home_s(state, network, b, task, state.n_hops[b, task])
+    margin_s = min(max(slack_s - response_s, -_FAR), _FAR)
+    row[10] = margin_s / (abs(margin_s) + scale_s)
+
+
+@kernel
+def write_observation(
+    observation: F4, target_mask: BOOL, state: FogState, network: Network, rules: Rules, b: int
+) -> None:
+    """Fill ``observation`` (N, F) and ``target_mask`` (N, K) of world ``b``."""
+    now_s = state.slot[b] * rules.slot_s
+    for n in range(network.node_of_agent.size):
+        has_task = state.next_task[b, n] >= 0
+        _write_own(observation[n, :_N_OWN], state, network, rules, b, n, now_s)
+        for k in range(network.target_node.shape[1]):
+            start = _N_OWN + k * _N_TARGET
+            _write_target(observation[n, start : start + _N_TARGET], state, network, rules, b, n, k, now_s)
+            target_mask[n, k] = k == 0 or (has_task and network.target_node[n, k] >= 0)
+
+
+@kernel
+def write_global_state(row: F4, state: FogState, network: Network, rules: Rules, b: int) -> None:
+    """Fill the global state (4 M + C,): share of places, of cores, backlog, work on its way; backlog of channels."""
+    now_s = state.slot[b] * rules.slot_s
+    n_nodes = network.tier.size
+    for m in range(n_nodes):
+        cores_hz = network.core_hz[m] * network.n_cores[m]
+        inbound_s = state.inbound_cycles[b, m] / cores_hz if state.inbound_cycles[b, m] > 0.0 else 0.0
+        row[4 * m] = (state.n_waiting[b, m] + state.n_busy[b, m]) / network.queue_places[m]
+        row[4 * m + 1] = state.n_busy[b, m] / network.n_cores[m]
+        row[4 * m + 2] = _squash(backlog_s(state, network, b, m, now_s) / network.n_cores[m], rules.time_scale_s)
+        row[4 * m + 3] = _squash(inbound_s, rules.time_scale_s)
+    for c in range(state.channel_free_s.shape[1]):
+        row[4 * n_nodes + c] = _squash(max(state.channel_free_s[b, c] - now_s, 0.0), rules.time_scale_s)
+
+
+@kernel
+def write_view(view: View, state: FogState, network: Network, rules: Rules, b: int) -> None:
+    """Fill the view of world ``b``; times are infinite where there is no target, 0 where there is no task."""
+    now_s = state.slot[b] * rules.slot_s
+    for n in range(network.node_of_agent.size):
+        task = state.next_task[b, n]
+        view.has_task[b, n] = task >= 0
+        home_s = way_home_s(state, network, b, task, state.n_hops[b, task]) if task >= 0 else 0.0
+        for k in range(network.target_node.shape[1]):
+            node = network.target_node[n, k]
+            view.target_mask[b, n, k] = k == 0 or (task >= 0 and node >= 0)
+            times = (np.inf, np.inf, np.inf, np.inf)
+            tasks, fill = np.inf, np.inf
+            if node >= 0:
+                tasks, backlog = _reported(state, network, rules, b, n, k)
+                fill = tasks / network.queue_places[node]
+                times = (0.0, 0.0, 0.0, 0.0)
+                if task >= 0:
+                    times = _estimate(state, network, b, task, n, k, tasks, backlog, now_s)
+            view.upload_s[b, n, k] = times[0]
+            view.wait_s[b, n, k] = times[1]
+            view.service_s[b, n, k] = times[2]
+            view.return_s[b, n, k] = times[3] + home_s
+            view.queue_tasks[b, n, k] = tasks
+            view.fill_frac[b, n, k] = fill

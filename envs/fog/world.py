@@ -1,0 +1,192 @@
+"""The fog world: devices, edge servers and clouds with FIFO queues, multi-hop offloading over FIFO channels."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from envs.arrays import F8, I8, allocate
+from envs.constants import PADDING
+from envs.errors import DecisionError
+from envs.fog import state as s
+from envs.fog.arrivals import ArrivalTables
+from envs.fog.figures import METRICS, summarise
+from envs.fog.network import Network, build_network
+from envs.fog.observe import OWN_FEATURES, TARGET_FEATURES, View
+from envs.fog.params import FogParams
+from envs.fog.reward import reward_weights
+from envs.fog.state import FogState, Rules
+from envs.fog.step import clear_world, observe_world, step_worlds, view_worlds
+from envs.rng import key_from_seed
+from envs.scenario import Scenario
+from envs.topologies.topology import Topology
+from envs.world import Outcome, World, WorldSpec
+
+
+class FogWorld(World):
+    """B fog worlds of one scenario. See envs/fog/kernel.py for the physics and envs/fog/params.py for the options."""
+
+    def __init__(self, scenario: Scenario, n_worlds: int, seed: int, first_world_id: int) -> None:
+        """Build the network, allocate the state; ``reset`` starts the first episode."""
+        params: FogParams = scenario.params
+        self.scenario = scenario
+        self.topology: Topology = scenario.network()
+        self.network: Network = build_network(self.topology, params)
+        self._params = params
+        self._rules = Rules(
+            slot_s=float(params.slot_s),
+            slots_per_step=params.slots_per_step,
+            horizon_slots=params.horizon_slots,
+            holds=params.undecided == "hold",
+            drops_expired=params.drop_expired,
+            max_hops=params.max_hops,
+            report_every_slots=params.report_every_slots,
+            time_scale_s=float(params.time_scale_s),
+            n_decisions=params.decisions_per_step,
+        )
+        self._weights = reward_weights(params.reward)
+        self.spec = self._build_spec(n_worlds)
+        self.state: FogState = allocate(FogState, self._sizes())
+        self.state.world_id[:] = first_world_id + np.arange(n_worlds)
+        self._arrivals = ArrivalTables(
+            scenario.workload, self.topology, params.horizon_s, n_worlds, key_from_seed(seed, "world")
+        )
+        self._chosen = np.zeros((self.spec.n_agents, self.spec.n_decisions), np.int64)
+        self._view: View | None = None
+        self._last_mask: Any = None
+
+    def reset(self, world_ids: Sequence[int] | I8 | None, out: Outcome) -> None:
+        """Start the first episode of every world; see World.reset."""
+        if world_ids is not None:
+            self.state.world_id[:] = world_ids
+        self.state.episode[:] = 0
+        for b in range(self.spec.n_worlds):
+            self._begin_episode(b, out)
+        out.reward[:] = 0.0
+        out.terminated[:] = False
+        out.truncated[:] = False
+        self._last_mask = out.target_mask
+
+    def step(self, decision: I8, out: Outcome) -> None:
+        """Advance every world by one step; see World.step."""
+        self.check_decision(decision)
+        if self._params.debug:
+            self._refuse_masked(decision)
+        spec = self.spec
+        n_ended = step_worlds(
+            out,
+            self._chosen,
+            decision.reshape(spec.n_worlds, spec.n_agents, spec.n_decisions),
+            self.state,
+            self.network,
+            self._rules,
+            self._weights,
+            self._arrivals.batch,
+        )
+        if n_ended:
+            self._restart(out)
+        self._last_mask = out.target_mask
+
+    def view(self) -> View:
+        """Return what rules may know of the current slot; the arrays are reused by the next call."""
+        if self._view is None:
+            spec, network = self.spec, self.network
+            tier = np.where(network.target_node >= 0, network.tier[network.target_node], PADDING)
+            self._view = allocate(View, spec.sizes())._replace(target_tier=tier)
+        view_worlds(self._view, self.state, self.network, self._rules)
+        return self._view
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return a copy of everything that the future depends on; see World.snapshot."""
+        return {
+            "scenario": self.scenario.name,
+            "state": {name: array.copy() for name, array in self.state._asdict().items()},
+            "arrivals": {name: array.copy() for name, array in self._arrivals.batch._asdict().items()},
+        }
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Continue from a snapshot, bit-equal; see World.restore."""
+        for name, array in self.state._asdict().items():
+            saved = snapshot["state"].get(name)
+            if saved is None or saved.shape != array.shape:
+                given = "nothing" if saved is None else f"shape {saved.shape}"
+                raise ValueError(f"snapshot of {snapshot['scenario']!r}: {name} has {given}, expected {array.shape}")
+            array[...] = saved
+        self._arrivals.batch = type(self._arrivals.batch)(**copy.deepcopy(snapshot["arrivals"]))
+
+    def summarise(self, sums: F8) -> dict[str, float]:
+        """Return the figures of METRICS from metric sums (G,)."""
+        return summarise(sums)
+
+    def task_log(self, b: int) -> F8:
+        """Return the rows of the current episode's task log of a world, columns LOG_COLUMNS."""
+        n_rows = min(int(self.state.n_logged[b]), self._params.task_log_places)
+        return self.state.log[b, :n_rows].copy()
+
+    def _begin_episode(self, b: int, out: Outcome) -> None:
+        """Draw the tasks of a world's episode, empty the world and write its first observation."""
+        self._arrivals.renew(b, int(self.state.world_id[b]), int(self.state.episode[b]))
+        clear_world(self.state, b)
+        observe_world(out, self.state, self.network, self._rules, b)
+
+    def _restart(self, out: Outcome) -> None:
+        """Keep the last observation and the sums of the worlds that ended, and begin their next episodes."""
+        for b in np.flatnonzero(out.truncated):
+            out.final_observation[b] = out.observation[b]
+            out.final_state[b] = out.state[b]
+            out.final_sums[b] = self.state.sums[b]
+            self.state.episode[b] += 1
+            self._begin_episode(int(b), out)
+
+    def _refuse_masked(self, decision: I8) -> None:
+        """Raise DecisionError for the first masked target."""
+        chosen = decision.reshape(self.spec.n_worlds, self.spec.n_agents, -1)
+        in_range = (chosen >= 0) & (chosen < self.spec.n_targets)
+        allowed = in_range & np.take_along_axis(self._last_mask, np.where(in_range, chosen, 0), axis=2)
+        if not allowed.all():
+            b, n, d = (int(i) for i in np.argwhere(~allowed)[0])
+            options = np.flatnonzero(self._last_mask[b, n]).tolist()
+            raise DecisionError(
+                f"world {b}, agent {self.spec.agents[n]!r}: target {chosen[b, n, d]} is masked; allowed: {options}"
+            )
+
+    def _build_spec(self, n_worlds: int) -> WorldSpec:
+        params, network, topology = self._params, self.network, self.topology
+        n_targets = network.target_node.shape[1]
+        names = [f"own/{name}" for name in OWN_FEATURES]
+        names += [f"target_{k}/{name}" for k in range(n_targets) for name in TARGET_FEATURES]
+        return WorldSpec(
+            scenario=self.scenario.name,
+            n_worlds=n_worlds,
+            n_agents=len(network.node_of_agent),
+            n_targets=n_targets,
+            n_features=len(names),
+            n_state=4 * topology.n_nodes + topology.n_channels,
+            n_decisions=params.decisions_per_step,
+            horizon_steps=params.horizon_slots // params.slots_per_step,
+            step_s=params.slot_s * params.slots_per_step,
+            agents=tuple(topology.node_name[node] for node in network.node_of_agent),
+            agent_tier=network.tier[network.node_of_agent],
+            target_node=network.target_node,
+            own_features=len(OWN_FEATURES),
+            target_features=len(TARGET_FEATURES),
+            feature_names=tuple(names),
+            sum_names=s.SUM_NAMES,
+            metrics=METRICS,
+        )
+
+    def _sizes(self) -> dict[str, int]:
+        params = self._params
+        return {
+            **self.spec.sizes(),
+            "M": self.topology.n_nodes,
+            "C": max(self.topology.n_channels, 1),
+            "P": params.max_alive_tasks,
+            "H": max(params.max_hops, 1),
+            "R": int(self.network.report_lag_slots.max()) + params.report_every_slots,
+            "Z": params.task_log_places,
+            "W": len(s.LOG_COLUMNS),
+        }
