@@ -12,7 +12,7 @@ import numpy as np
 
 from envs.arrays import F8
 
-BINS_PER_DECADE = 32
+BINS_PER_DECADE = 32  # read by kernels, as the three below
 FIRST_BIN_S = 1e-3  # shorter response times share the first bin
 N_DECADES = 7
 N_BINS = BINS_PER_DECADE * N_DECADES

@@ -1,4 +1,4 @@
-"""What a decision will lead to, judged with the true state after all decisions of the slot: input of the dense reward."""
+"""What a decision will lead to, judged with the true state after all decisions of the slot, for the dense reward."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def way_home_s(state: FogState, network: Network, b: int, task: int, n_hops: int
 
 @kernel
 def foresee(state: FogState, network: Network, rules: Rules, b: int, n: int, chosen: I8) -> None:
-    """Add up what the tasks (D,) that an agent decided on will meet; mutates the ``expected_`` arrays and ``decided``."""
+    """Add what the tasks (D,) that an agent decided on will meet to the ``expected_`` arrays and ``decided``."""
     now_s = state.slot[b] * rules.slot_s
     for d in range(chosen.size):
         task = chosen[d]

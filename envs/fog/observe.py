@@ -92,7 +92,7 @@ def _reported(state: FogState, network: Network, rules: Rules, b: int, n: int, k
 def _estimate(
     state: FogState, network: Network, b: int, task: int, n: int, k: int, tasks: float, backlog: float, now_s: float
 ) -> tuple[float, float, float, float]:
-    """Return (upload, wait, service, return) of a task at a target, in seconds; the way home of earlier hops is left out."""
+    """Return (upload, wait, service, return) of a task at a target, in seconds; earlier hops' way home is left out."""
     node = network.target_node[n, k]
     link = network.target_link[n, k]
     upload_s, return_s = 0.0, 0.0
