@@ -15,11 +15,18 @@ from envs.errors import EdgeError, UnknownName
 BUILT_IN: dict[str, dict[str, str]] = {
     "world": {
         "fog": "envs.fog.world:FogWorld",
+        "matching": "envs.matching.world:MatchingWorld",
     },
     "topology": {
+        "bridged_clusters": "envs.topologies.bridged_clusters:BridgedClusters",
+        "edge_list": "envs.topologies.edge_list:EdgeList",
+        "ether_iiot": "envs.topologies.ether_iiot:EtherIiot",
         "ether_urban": "envs.topologies.ether_urban:EtherUrban",
         "full": "envs.topologies.full:Full",
+        "geometric": "envs.topologies.geometric:Geometric",
+        "grid": "envs.topologies.grid:Grid",
         "pair": "envs.topologies.pair:Pair",
+        "random": "envs.topologies.random:Random",
         "ring": "envs.topologies.ring:Ring",
         "single": "envs.topologies.single:Single",
     },

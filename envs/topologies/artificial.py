@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -13,17 +14,10 @@ from envs.errors import ConfigError
 from envs.radio.path_loss import log_distance_gain
 from envs.radio.shannon import capacity_bps, noise_w
 from envs.topologies.assemble import Link, Node, Position, assemble
-from envs.topologies.checks import (
-    require,
-    require_count,
-    require_not_negative,
-    require_one_of,
-    require_positive,
-)
+from envs.topologies.checks import require, require_count, require_not_negative, require_one_of, require_positive
 from envs.topologies.nodes import WIRED_TRANSMIT_W, NodeSettings, node_type
 from envs.topologies.topology import Topology
 
-CHANNELS = ("node", "link", "shared")
 Pair = tuple[int, int]
 
 
@@ -47,7 +41,7 @@ class NodeMix:
         """Return a node for each position."""
         n_nodes = len(positions_m)
         if self.n_edge >= n_nodes:
-            raise ConfigError(f"NodeMix: n_edge = {self.n_edge}; expected fewer than the {n_nodes} nodes")
+            raise ConfigError(f"NodeMix.n_edge = {self.n_edge}; expected fewer than the {n_nodes} nodes")
         edge_ids = {i * n_nodes // self.n_edge for i in range(self.n_edge)}
         device = node_type(self.device_type, "device_type").settings(self.task_memory_bytes)
         edge = node_type(self.edge_type, "edge_type").settings(self.task_memory_bytes)
@@ -88,7 +82,9 @@ class Links:
 
     rate_bps: float | None  # bits per second of each link; null: from the radio
     delay_s: float  # after the last bit left; the flight time of light is not added (0.3 us in 100 m)
-    channel: str  # who queues together: node (all that a node sends), link (nobody) or shared (all)
+    channel: Literal[
+        "node", "link", "shared"
+    ]  # who queues together: node (all that a node sends), link (nobody) or shared (all)
     radio: Radio | None  # null: the rate is given
 
     def __post_init__(self) -> None:
@@ -98,7 +94,7 @@ class Links:
         if has_rate:
             require_positive(self, "rate_bps")
         require_not_negative(self, "delay_s")
-        require_one_of(self, "channel", CHANNELS)
+        require_one_of(self, "channel", ("node", "link", "shared"))
 
     def between(self, pairs: Sequence[Pair], positions_m: Sequence[Position]) -> list[Link]:
         """Return the two directed links of each pair of nodes, in the pairs' order."""
@@ -128,7 +124,7 @@ class Cloud:
     queue_places: int  # tasks that fit, those in service counted; >= n_vms
     rate_bps: float  # of each node's own link to the cloud and back
     delay_s: float  # one way
-    access: str  # who has a link: edge (the edge servers) or all (every node)
+    access: Literal["edge", "all"]  # who has a link: the edge servers, or every node
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -144,7 +140,7 @@ class Cloud:
         cloud_id = len(nodes)
         linked = [m for m, node in enumerate(nodes) if self.access == "all" or node.tier == TIER_EDGE]
         if not linked:
-            raise ConfigError("Cloud: access = 'edge'; expected 'all', as the network has no edge servers")
+            raise ConfigError("Cloud.access = 'edge'; expected 'all', as the network has no edge servers")
         settings = NodeSettings(
             n_cores=self.n_vms,
             core_hz=self.vm_hz,

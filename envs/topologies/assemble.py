@@ -59,6 +59,13 @@ def assemble(name: str, nodes: Sequence[Node], links: Sequence[Link]) -> Topolog
     )
 
 
+def two_way(
+    a: int, b: int, rates_bps: tuple[float, float], delay_s: float, channels: tuple[Hashable, Hashable]
+) -> list[Link]:
+    """Return the links a -> b and b -> a, with the rate and the channel of each direction."""
+    return [Link(a, b, rates_bps[0], delay_s, channels[0]), Link(b, a, rates_bps[1], delay_s, channels[1])]
+
+
 def circle(n: int, radius_m: float, centre_m: Position = (0.0, 0.0)) -> list[Position]:
     """Return n places, evenly spread on a circle, counter-clockwise from the right."""
     angles = 2.0 * np.pi * np.arange(n) / max(n, 1)

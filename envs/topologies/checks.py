@@ -11,7 +11,7 @@ from envs.errors import ConfigError
 def require(record: object, field: str, is_met: bool, expected: str) -> None:
     """Raise ConfigError for a field of a record unless its condition is met."""
     if not is_met:
-        raise ConfigError(f"{type(record).__name__}: {field} = {getattr(record, field)!r}; expected {expected}")
+        raise ConfigError(f"{type(record).__name__}.{field} = {getattr(record, field)!r}; expected {expected}")
 
 
 def require_count(record: object, at_least: int, *fields: str) -> None:
@@ -38,7 +38,7 @@ def require_not_negative(record: object, *fields: str) -> None:
 
 def require_one_of(record: object, field: str, choices: Collection[str]) -> None:
     """Raise ConfigError unless a field is one of the choices."""
-    require(record, field, getattr(record, field) in choices, "one of " + ", ".join(map(repr, choices)))
+    require(record, field, getattr(record, field) in choices, " or ".join(map(repr, choices)))
 
 
 def _is_number(value: object) -> bool:

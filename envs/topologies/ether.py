@@ -14,7 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.arrays import F8
-from envs.topologies.assemble import Link
+from envs.constants import TIER_CLOUD, TIER_DEVICE, TIER_EDGE
+from envs.topologies.assemble import Link, Node, Position, circle, two_way
+from envs.topologies.nodes import NODE_TYPES
 
 
 class ShiftedLogNormal(NamedTuple):
@@ -43,11 +45,24 @@ URBAN_UNITS = ShiftedLogNormal(0.82, 0.0, 2.02)
 SERVER_TYPE = "server"  # what a cloudlet's racks hold
 
 
-def two_way(
-    a: int, b: int, rates_bps: tuple[float, float], delay_s: float, channels: tuple[Hashable, Hashable]
-) -> list[Link]:
-    """Return the links a -> b and b -> a, with the rate and the channel of each direction."""
-    return [Link(a, b, rates_bps[0], delay_s, channels[0]), Link(b, a, rates_bps[1], delay_s, channels[1])]
+def ether_node(type_name: str, name: str, position_m: Position, task_memory_bytes: float, machines: int = 1) -> Node:
+    """Return a node for machines of a published type; Raspberry Pis are the devices, servers the cloudlet."""
+    tier = {"rpi3": TIER_DEVICE, SERVER_TYPE: TIER_CLOUD}.get(type_name, TIER_EDGE)
+    settings = NODE_TYPES[type_name].settings(task_memory_bytes, machines)
+    return Node(name, type_name, tier, tier == TIER_DEVICE, settings, position_m)
+
+
+def ether_site(
+    counts: dict[str, int], before: Sequence[Node], centre_m: Position, radius_m: float, task_memory_bytes: float
+) -> list[Node]:
+    """Return the nodes of one place, so many of each type, named in continuation of the nodes before it."""
+    places = iter(circle(sum(counts.values()), radius_m, centre_m))
+    nodes: list[Node] = []
+    for type_name, count in counts.items():
+        first = sum(node.type == type_name for node in before)
+        for number in range(first, first + count):
+            nodes.append(ether_node(type_name, f"{type_name}_{number}", next(places), task_memory_bytes))
+    return nodes
 
 
 def shared_cell(members: Sequence[int], latency_s: F8, rate_bps: float, channel: Hashable) -> list[Link]:

@@ -8,11 +8,9 @@ from itertools import combinations
 import numpy as np
 
 from envs.arrays import F8
-from envs.constants import TIER_CLOUD, TIER_DEVICE, TIER_EDGE
-from envs.topologies.assemble import Link, Node, Position, assemble, circle
+from envs.topologies.assemble import Link, Node, assemble, circle, two_way
 from envs.topologies.checks import require, require_count, require_one_of, require_positive
-from envs.topologies.ether import LATENCY_S, SERVER_TYPE, URBAN_UNITS, shared_cell, two_way
-from envs.topologies.nodes import NODE_TYPES
+from envs.topologies.ether import LATENCY_S, SERVER_TYPE, URBAN_UNITS, ether_node, ether_site, shared_cell
 from envs.topologies.topology import Topology, TopologyBuilder
 
 CITY_RADIUS_M = 500.0  # drawing only: the scenario has no coordinates
@@ -68,9 +66,16 @@ class EtherUrban(TopologyBuilder):
         members: list[range] = []
         for units, centre_m in zip(self._units(rng), circle(self.clusters, CITY_RADIUS_M), strict=True):
             first = len(nodes)
-            nodes += self._cluster(units, centre_m, nodes)
+            counts = {
+                "rpi3": units * self.rpi3_per_unit,
+                "nuc": self.nuc_per_cluster,
+                "tx2": self.tx2_per_cluster + units * self.tx2_per_unit,
+            }
+            nodes += ether_site(counts, nodes, centre_m, NEIGHBOURHOOD_RADIUS_M, self.task_memory_bytes)
             members.append(range(first, len(nodes)))
-        nodes.append(self._node(SERVER_TYPE, "cloudlet", TIER_CLOUD, (0.0, 0.0), self.cloudlet_servers))
+        nodes.append(
+            ether_node(SERVER_TYPE, "cloudlet", (0.0, 0.0), self.task_memory_bytes, machines=self.cloudlet_servers)
+        )
         latency_s = LATENCY_S[self.cell_latency].draw(rng, len(nodes))
         mobile_s = LATENCY_S[self.backhaul_latency].draw(rng, self.clusters)
         links: list[Link] = []
@@ -85,24 +90,6 @@ class EtherUrban(TopologyBuilder):
         if not self.draws_units:
             return [self.units_per_cluster] * self.clusters
         return [max(1, int(units)) for units in URBAN_UNITS.draw(rng, self.clusters)]
-
-    def _cluster(self, units: int, centre_m: Position, before: list[Node]) -> list[Node]:
-        counts = {
-            "rpi3": units * self.rpi3_per_unit,
-            "nuc": self.nuc_per_cluster,
-            "tx2": self.tx2_per_cluster + units * self.tx2_per_unit,
-        }
-        places = iter(circle(sum(counts.values()), NEIGHBOURHOOD_RADIUS_M, centre_m))
-        nodes = []
-        for type_name, count in counts.items():
-            first = sum(node.type == type_name for node in before)
-            tier = TIER_DEVICE if type_name == "rpi3" else TIER_EDGE
-            nodes += [self._node(type_name, f"{type_name}_{first + i}", tier, next(places)) for i in range(count)]
-        return nodes
-
-    def _node(self, type_name: str, name: str, tier: int, position_m: Position, machines: int = 1) -> Node:
-        settings = NODE_TYPES[type_name].settings(self.task_memory_bytes, machines)
-        return Node(name, type_name, tier, tier == TIER_DEVICE, settings, position_m)
 
     def _to_cloudlet(self, cluster: int, ids: range, latency_s: F8, mobile_s: float) -> list[Link]:
         """Return the links between a cluster and the cloudlet, the node with the last latency."""
