@@ -15,7 +15,7 @@ from envs.radio.path_loss import log_distance_gain
 from envs.radio.shannon import capacity_bps, noise_w
 from envs.topologies.assemble import Link, Node, Position, assemble
 from envs.topologies.checks import require, require_count, require_not_negative, require_one_of, require_positive
-from envs.topologies.nodes import WIRED_TRANSMIT_W, NodeSettings, node_type
+from envs.topologies.nodes import NODE_TYPES, WIRED_TRANSMIT_W, NodeSettings
 from envs.topologies.topology import Topology
 
 Pair = tuple[int, int]
@@ -34,8 +34,8 @@ class NodeMix:
         """Refuse values out of range and unknown types."""
         require_count(self, 0, "n_edge")
         require_positive(self, "task_memory_bytes")
-        node_type(self.device_type, "NodeMix, key 'device_type'")
-        node_type(self.edge_type, "NodeMix, key 'edge_type'")
+        require_one_of(self, "device_type", NODE_TYPES)
+        require_one_of(self, "edge_type", NODE_TYPES)
 
     def nodes(self, positions_m: Sequence[Position]) -> list[Node]:
         """Return a node for each position."""
@@ -43,8 +43,8 @@ class NodeMix:
         if self.n_edge >= n_nodes:
             raise ConfigError(f"NodeMix.n_edge = {self.n_edge}; expected fewer than the {n_nodes} nodes")
         edge_ids = {i * n_nodes // self.n_edge for i in range(self.n_edge)}
-        device = node_type(self.device_type, "device_type").settings(self.task_memory_bytes)
-        edge = node_type(self.edge_type, "edge_type").settings(self.task_memory_bytes)
+        device = NODE_TYPES[self.device_type].settings(self.task_memory_bytes)
+        edge = NODE_TYPES[self.edge_type].settings(self.task_memory_bytes)
         return [
             Node(f"{self.edge_type}_{m}", self.edge_type, TIER_EDGE, False, edge, position_m)
             if m in edge_ids

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Collection
 
@@ -37,8 +38,11 @@ def require_not_negative(record: object, *fields: str) -> None:
 
 
 def require_one_of(record: object, field: str, choices: Collection[str]) -> None:
-    """Raise ConfigError unless a field is one of the choices."""
-    require(record, field, getattr(record, field) in choices, " or ".join(map(repr, choices)))
+    """Raise ConfigError, with the nearest choice if there is one, unless a field is one of the choices."""
+    value = getattr(record, field)
+    near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    require(record, field, value in choices, " or ".join(map(repr, choices)) + hint)
 
 
 def _is_number(value: object) -> bool:

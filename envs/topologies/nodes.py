@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from envs.errors import UnknownName
 from envs.topologies.checks import require, require_count, require_not_negative
 
 GIB = 1024.0**3
@@ -84,10 +83,3 @@ NODE_TYPES: dict[str, NodeType] = {
     # Four threads of that server, and their share of its power.
     "vm": NodeType(4, 2.2e9, 8_167_784 * KIB, 100.0 * 4 / 88, 390.0 * 4 / 88, WIRED_TRANSMIT_W),
 }
-
-
-def node_type(name: str, where: str) -> NodeType:
-    """Return a published node type; raise UnknownName with the nearest one, ``where`` says whose setting it is."""
-    if name not in NODE_TYPES:
-        raise UnknownName("node type", name, NODE_TYPES, where)
-    return NODE_TYPES[name]
