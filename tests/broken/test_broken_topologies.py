@@ -136,7 +136,7 @@ NODES, LINK_ROWS = ((SAMPLES / f"campus_{kind}.csv").read_text() for kind in ("n
         ("nodes", "2.3e9", "fast", "nodes.csv, line 5: core_hz = 'fast'; expected a finite number >= 0"),
         ("nodes", "2.3e9", "nan", "nodes.csv, line 5: core_hz = 'nan'; expected a finite number >= 0"),
         ("nodes", "88,", "0.5,", "nodes.csv, line 6: n_cores = '0.5'; expected an integer >= 1"),
-        ("nodes", "588", "8", "nodes.csv, line 6: NodeSettings.queue_places = 8; expected at least n_cores = 88"),
+        ("nodes", "3760", "8", "nodes.csv, line 6: NodeSettings.queue_places = 8; expected at least n_cores = 88"),
         ("nodes", "edge,false", "fog,false", "nodes.csv, line 5: tier = 'fog'; expected device or edge or cloud"),
         ("nodes", "edge,false", "edge,maybe", "nodes.csv, line 5: is_device = 'maybe'; expected true or 1 or false"),
         (
