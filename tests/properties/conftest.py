@@ -1,0 +1,122 @@
+"""Small fog worlds, built by hand, and the loop that plays them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from envs.fog.params import FogParams, RewardParams
+from envs.rng import Draws
+from envs.scenario import Scenario, make
+from envs.topologies.nodes import NodeSettings
+from envs.topologies.pair import Pair
+from envs.topologies.single import Single
+from envs.topologies.topology import Topology
+from envs.workloads.laws import Amount, Deadline, TaskLaw
+from envs.workloads.poisson import Poisson
+from envs.workloads.workload import TaskTable, Workload
+
+REWARD = RewardParams(
+    form="sparse",
+    utility=1.0,
+    wait_weight=0.0,
+    transfer_weight=0.0,
+    service_weight=0.0,
+    overload_weight=0.0,
+    late_weight=0.0,
+    response_weight=0.0,
+    drop_weight=1.0,
+    energy_weight=0.0,
+    team_frac=0.0,
+)
+PARAMS = FogParams(
+    slot_s=1.0,
+    slots_per_step=1,
+    horizon_slots=100,
+    agents="devices",
+    undecided="run",
+    decisions_per_step=1,
+    max_hops=1,
+    max_targets=8,
+    drop_expired=False,
+    max_alive_tasks=400,
+    report_every_slots=1,
+    report_bits=0.0,
+    time_scale_s=1.0,
+    task_log_places=0,
+    debug=False,
+    reward=REWARD,
+)
+
+
+@dataclass(frozen=True)
+class Listed(Workload):
+    """The same tasks in every world: rows of (created_s, node, size_bits, result_bits, work_cycles, due_s)."""
+
+    rows: tuple[tuple[float, int, float, float, float, float], ...]
+
+    def tasks(self, draws: Draws, topology: Topology, horizon_s: float) -> TaskTable:
+        columns = list(zip(*self.rows, strict=True))
+        return TaskTable(*(np.array(c, np.int64 if i == 1 else np.float64) for i, c in enumerate(columns)))
+
+    def mean_rate_hz(self, topology: Topology) -> float:
+        return 1.0
+
+
+def node(n_cores: int = 1, core_hz: float = 1e9, queue_places: int = 400) -> NodeSettings:
+    return NodeSettings(
+        n_cores=n_cores, core_hz=core_hz, queue_places=queue_places, idle_w=2.0, busy_w=5.0, transmit_w=0.5
+    )
+
+
+def single(**settings: Any) -> Single:
+    return Single(device=node(**settings))
+
+
+def pair(rate_bps: float = 1e6, delay_s: float = 0.25, **server: Any) -> Pair:
+    return Pair(device=node(), server=node(**{"core_hz": 4e9, **server}), rate_bps=rate_bps, delay_s=delay_s)
+
+
+def poisson(rate_hz: float, law: str, mean_cycles: float = 1e9) -> Poisson:
+    nothing = Amount("fixed", 0.0, 0.0)
+    return Poisson(rate_hz, TaskLaw(Amount(law, mean_cycles, 0.0), nothing, nothing, Deadline("none", 0.0, 0.0), ()))
+
+
+@dataclass
+class Fog:
+    """What a test needs to build and play worlds."""
+
+    params: FogParams = PARAMS
+    listed: type[Listed] = Listed
+    single: Callable[..., Single] = staticmethod(single)
+    pair: Callable[..., Pair] = staticmethod(pair)
+    poisson: Callable[..., Poisson] = staticmethod(poisson)
+
+    def scenario(self, topology: Any, workload: Workload, **params: Any) -> Scenario:
+        return Scenario("test", "fog", topology, 0, workload, replace(self.params, **params))
+
+    def play(
+        self, scenario: Scenario, n_worlds: int = 1, decide: Callable[..., Any] | None = None, seed: int = 0
+    ) -> Any:
+        """Return (world, metric sums (B, G)) after one episode; ``decide(step, outcome)`` gives (B, N), None is local.
+
+        The horizon is one step longer than what is played, so that the task log is still there.
+        """
+        params = replace(scenario.params, horizon_slots=scenario.params.horizon_slots + scenario.params.slots_per_step)
+        world: Any = make(replace(scenario, params=params), n_worlds, seed)
+        out = world.outcome()
+        world.reset(None, out)
+        local = np.zeros((n_worlds, world.spec.n_agents), np.int64)
+        for step in range(world.spec.horizon_steps - 1):
+            world.step(local if decide is None else np.asarray(decide(step, out), np.int64), out)
+        assert not out.truncated.any()
+        return world, world.state.sums.copy()
+
+
+@pytest.fixture
+def fog() -> Fog:
+    return Fog()
