@@ -31,10 +31,24 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "single": "envs.topologies.single:Single",
     },
     "workload": {
+        "alibaba_like": "envs.workloads.alibaba_like:AlibabaLike",
+        "diurnal": "envs.workloads.diurnal:Diurnal",
+        "edge_apps": "envs.workloads.edge_apps:EdgeApps",
+        "mmpp": "envs.workloads.mmpp:Mmpp",
+        "negative_binomial": "envs.workloads.negative_binomial:NegativeBinomial",
+        "periodic": "envs.workloads.periodic:Periodic",
         "poisson": "envs.workloads.poisson:Poisson",
+        "schedule": "envs.workloads.schedule:Schedule",
+        "trace": "envs.workloads.trace:Trace",
     },
     "baseline": {
+        "cloud_only": "envs.baselines.cloud_only:CloudOnly",
+        "least_queue": "envs.baselines.least_queue:LeastQueue",
+        "least_response_time": "envs.baselines.least_response_time:LeastResponseTime",
         "local": "envs.baselines.local:Local",
+        "power_of_two": "envs.baselines.power_of_two:PowerOfTwo",
+        "random": "envs.baselines.random:Random",
+        "round_robin": "envs.baselines.round_robin:RoundRobin",
     },
 }
 

@@ -1,1 +1,1 @@
-""""""
+"""Algorithms: configs, Learners with their losses, and the training step."""

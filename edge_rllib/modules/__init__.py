@@ -1,1 +1,1 @@
-""""""
+"""RLModules and the models they are built from."""

@@ -1,0 +1,202 @@
+"""What all algorithms share: their RLlib config, how they collect rollouts, and how they save and restore worlds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import ray
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.utils.metrics import (
+    ALL_MODULES,
+    ENV_RUNNER_RESULTS,
+    ENV_RUNNER_SAMPLING_TIMER,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    SYNCH_WORKER_WEIGHTS_TIMER,
+    TIMERS,
+)
+
+from edge_rllib import compat
+from edge_rllib.algorithms.settings import RunSettings
+from edge_rllib.modules.shape import ObservationShape
+from edge_rllib.runners.agents import agent_mapping, agent_spaces
+from edge_rllib.runners.batched import BatchedEnvRunner
+from edge_rllib.runners.multi_agent_env import EdgeMultiAgentEnv
+from edge_rllib.runners.report import WORLD
+from edge_rllib.runners.rollout import Rollout
+from envs.constants import EVALUATION_WORLD_ID
+from envs.scenario import make
+
+NEVER = 10**9  # an interval beyond any run: builds the evaluation runner for explicit calls only
+COMPONENT_RUNNER_WORLDS = "runner_worlds"
+
+
+class BatchedConfig(AlgorithmConfig):
+    """First base of a config, in front of RLlib's own: samples with the batched runner."""
+
+    minibatch_size: int | None
+
+    def __init__(self, algo_class: Any = None) -> None:
+        """Set what holds for every run; ``apply`` sets the rest."""
+        super().__init__(algo_class=algo_class)
+        self.env_runner_cls = BatchedEnvRunner
+        self.disable_env_checking = True
+        self.sample_ahead = False
+        self.keep_logits = False  # runners record logits, for losses that compare distributions
+        self.learner_threads = 1
+        self.train_on = "all"
+        self.n_agents = 1
+        self.max_requests_in_flight_per_env_runner = 2  # sampling ahead and the weights behind it
+        self.delay_between_env_runner_restarts_s = 0.0
+        self.restart_failed_env_runners = True
+        compat.switch_off_state_sync(self)
+
+    def apply(self, settings: RunSettings, module_class: type, model_config: dict[str, Any], is_central: bool) -> Any:
+        """Set worlds, runners, learners, modules and seeds; ``fragment_steps`` must be set before."""
+        spec = make(settings.scenario, 1, settings.seed).spec
+        mapping = agent_mapping(spec, settings.module_sharing)
+        observation_space, action_space = agent_spaces(spec, is_central)
+        self.n_agents = spec.n_agents
+        self.sample_ahead, self.learner_threads = settings.sample_ahead, settings.learner_threads
+        env_config = {
+            "scenario": settings.scenario,
+            "seed": settings.seed,
+            "first_world_id": 0,
+            "with_state": is_central,
+        }
+        self.environment(EdgeMultiAgentEnv, env_config=env_config)
+        self.env_runners(num_env_runners=settings.n_env_runners, num_envs_per_env_runner=settings.n_worlds)
+        self.learners(num_learners=settings.n_learners, num_gpus_per_learner=settings.n_gpus_per_learner)
+        self.multi_agent(policies=set(mapping.module_ids()), policy_mapping_fn=mapping)
+        self.rl_module(
+            rl_module_spec=RLModuleSpec(
+                module_class=module_class,
+                observation_space=observation_space,
+                action_space=action_space,
+                model_config={**model_config, "shape": ObservationShape.of(spec), "is_central": is_central},
+            )
+        )
+        self.debugging(seed=settings.seed)
+        if settings.n_evaluation_worlds:
+            self.evaluation(
+                evaluation_interval=settings.evaluation_interval or NEVER,
+                evaluation_num_env_runners=0,
+                evaluation_duration=settings.n_evaluation_worlds,
+                evaluation_duration_unit="episodes",
+                evaluation_config={
+                    "explore": False,
+                    "num_envs_per_env_runner": settings.n_evaluation_worlds,
+                    "env_config": {**env_config, "first_world_id": EVALUATION_WORLD_ID},
+                },
+            )
+        return self
+
+    def validate(self) -> None:
+        """Check as RLlib does, but for sizes: there ``minibatch_size`` is in rows and the train batch in steps."""
+        rows, self.minibatch_size = self.minibatch_size, None
+        try:
+            super().validate()
+        finally:
+            self.minibatch_size = rows
+
+
+class BatchedAlgorithm(Algorithm):
+    """First base of an Algorithm, in front of RLlib's own: collects rollouts, sends weights, saves worlds."""
+
+    def setup(self, config: Any) -> None:
+        """Build as RLlib does, and one world whose only task is to derive figures from metric sums."""
+        super().setup(config)
+        settings = self.config.env_config
+        self._summariser = make(settings["scenario"], 1, settings["seed"])
+
+    def collect(self) -> list[Any]:
+        """Sample at least the train batch; return rollouts of a local runner, or references by rollout and learner.
+
+        Runners that die meanwhile are left out; RLlib restarts them and hands them the weights.
+        """
+        group, wanted = self.env_runner_group, self.config.total_train_batch_size
+        data: list[Any] = []
+        reports: list[Any] = []
+        sums, n_summed, n_steps = np.zeros(len(self._summariser.spec.sum_names)), 0, 0
+        with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
+            while n_steps < wanted:
+                results = self._sample_once(group)
+                if not results:
+                    break  # all runners failed or were late; the next iteration finds them restarted
+                for parts, steps, report, (more, count) in results:
+                    data += parts
+                    reports.append(report)
+                    sums, n_summed, n_steps = sums + more, n_summed + count, n_steps + steps
+        if reports:
+            self.metrics.aggregate(reports, key=ENV_RUNNER_RESULTS)
+        if n_summed:
+            for name, value in self._summariser.summarise(sums).items():
+                self.metrics.log_value((ENV_RUNNER_RESULTS, WORLD, *name.split("/")), value, reduce="mean", window=1)
+        if data and self.config.sample_ahead and group.num_healthy_remote_env_runners():
+            group.foreach_env_runner_async("sample_refs", tag=compat.SAMPLE_TAG)
+        return data
+
+    def _sample_once(self, group: Any) -> list[Any]:
+        """Return what each runner's ``sample_refs`` returned; a local runner hands over its rollouts themselves."""
+        if group.num_remote_env_runners() == 0:
+            runner = group.local_env_runner
+            rollouts = runner.sample()
+            sums = runner.episodes.take_sums()
+            return [(rollouts, sum(rollout.env_steps() for rollout in rollouts), runner.get_metrics(), sums)]
+        timeout_s = self.config.sample_timeout_s
+        if not self.config.sample_ahead:
+            return list(
+                group.foreach_env_runner(
+                    lambda runner: runner.sample_refs(), local_env_runner=False, timeout_seconds=timeout_s
+                )
+            )
+        if group.num_in_flight_async_reqs(compat.SAMPLE_TAG) == 0:
+            group.foreach_env_runner_async("sample_refs", tag=compat.SAMPLE_TAG)
+        ready = group.fetch_ready_async_reqs(tags=compat.SAMPLE_TAG, timeout_seconds=timeout_s)
+        return [result for _, result in ready]
+
+    def learner_data(self, data: list[Any]) -> dict[str, Any]:
+        """Return collected data as the argument of ``LearnerGroup.update``: a run of references for each learner."""
+        n_parts = max(1, self.config.num_learners)
+        if isinstance(data[0], Rollout):
+            if self.learner_group.is_local:
+                return {"batches": data}
+            data = [[ray.put(part) for part in rollout.split(n_parts)] for rollout in data]
+        return {"batch_refs": [parts[i] for i in range(n_parts) for parts in data]}
+
+    def sync(self, learner_results: list[Any]) -> None:
+        """Send the learners' weights to the runners."""
+        with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
+            self.env_runner_group.sync_weights(
+                from_worker_or_learner_group=self.learner_group,
+                policies=set(learner_results[0]) - {ALL_MODULES},
+                inference_only=True,
+            )
+
+    def lifetime_steps(self) -> int:
+        """Return the environment steps sampled so far."""
+        return int(self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0))
+
+    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
+        """Return RLlib's state and that of the remote runners' worlds, so that a resumed run continues them."""
+        state = super().get_state(components, not_components=not_components, **kwargs)
+        group = self.env_runner_group
+        if group.num_remote_env_runners() and compat.wants(self, COMPONENT_RUNNER_WORLDS, components, not_components):
+            worlds = group.foreach_env_runner(lambda runner: runner.world_state(), local_env_runner=False)
+            state[COMPONENT_RUNNER_WORLDS] = [world for world in worlds if world is not None]
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take over a state; each remote runner picks out its own worlds."""
+        super().set_state(state)
+        worlds = state.get(COMPONENT_RUNNER_WORLDS)
+        if worlds and self.env_runner_group.num_remote_env_runners():
+            reference = ray.put(worlds)
+
+            def restore(runner: Any) -> None:
+                for world in ray.get(reference):
+                    runner.set_world_state(world)
+
+            self.env_runner_group.foreach_env_runner(restore, local_env_runner=False)

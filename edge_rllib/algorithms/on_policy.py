@@ -1,0 +1,108 @@
+"""The training step of on-policy algorithms, and the values that they have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ray.rllib.utils.metrics import (
+    ALL_MODULES,
+    LEARNER_RESULTS,
+    LEARNER_UPDATE_TIMER,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    NUM_MODULE_STEPS_TRAINED_LIFETIME,
+    TIMERS,
+)
+
+from edge_rllib.algorithms.base import BatchedAlgorithm
+from edge_rllib.algorithms.preparation import TRAIN_ON
+from edge_rllib.algorithms.settings import RunSettings
+from edge_rllib.modules.actor_critic import ActorCritic
+from envs.errors import ConfigError
+
+
+class OnPolicy(BatchedAlgorithm):
+    """First base: collect, learn from everything once, send the weights."""
+
+    def training_step(self) -> None:
+        """Do one iteration."""
+        data = self.collect()
+        if not data:
+            return
+        trained = (LEARNER_RESULTS, ALL_MODULES, NUM_MODULE_STEPS_TRAINED_LIFETIME)
+        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
+            results = self.learner_group.update(
+                **self.learner_data(data),
+                timesteps={
+                    NUM_ENV_STEPS_SAMPLED_LIFETIME: self.lifetime_steps(),
+                    NUM_MODULE_STEPS_TRAINED_LIFETIME: self.metrics.peek(trained, default=0),
+                },
+                num_epochs=self.config.num_epochs,
+                minibatch_size=self.config.minibatch_size,
+                shuffle_batch_per_epoch=True,
+            )
+            self.metrics.aggregate(results, key=LEARNER_RESULTS)
+        self.sync(results)
+
+
+@dataclass(frozen=True)
+class OnPolicyParams:
+    """Values of every policy-gradient algorithm."""
+
+    fragment_steps: int  # steps of each world between two updates
+    learning_rate: float  # of Adam, at the start
+    final_learning_rate: float  # of Adam, at the end of the run; linear in between
+    gamma: float  # discount a step, in [0, 1]
+    gae_lambda: float  # in [0, 1]; 0 trusts the critic, 1 the returns
+    entropy_coeff: float  # weight of the entropy bonus, 0 or more
+    value_coeff: float  # weight of the value loss, 0 or more
+    grad_clip: float  # largest global norm of a gradient
+    normalise_value: bool  # learn values at unit scale, with the head rescaled as the scale moves
+    train_on: str  # all rows, or only the "decisions": rows in which an agent had a choice
+
+    def __post_init__(self) -> None:
+        for name in ("gamma", "gae_lambda"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ConfigError(f"{name} = {getattr(self, name)}: expected a value in [0, 1]")
+        for name in ("entropy_coeff", "value_coeff", "final_learning_rate"):
+            if getattr(self, name) < 0.0:
+                raise ConfigError(f"{name} = {getattr(self, name)}: expected 0 or more")
+        for name in ("fragment_steps", "learning_rate", "grad_clip"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} = {getattr(self, name)}: expected a positive number")
+        if self.train_on not in TRAIN_ON:
+            raise ConfigError(f"train_on = {self.train_on!r}: expected one of {', '.join(TRAIN_ON)}")
+
+    def check_model(self, model: Any) -> None:
+        """Raise ConfigError where model and algorithm do not fit."""
+        if not model.is_recurrent:
+            return
+        if self.train_on != "all":
+            raise ConfigError(f"train_on = {self.train_on!r} needs a model without memory; sequences have all rows")
+        if self.fragment_steps % model.sequence_steps:
+            raise ConfigError(
+                f"fragment_steps = {self.fragment_steps} is not a multiple of sequence_steps = {model.sequence_steps}"
+            )
+
+    def configure(self, config: Any, settings: RunSettings, model: Any, is_central: bool) -> Any:
+        """Set the common values on an RLlib config and return it."""
+        self.check_model(model)
+        rate: Any = self.learning_rate
+        if settings.total_env_steps and self.final_learning_rate != self.learning_rate:
+            rate = [[0, self.learning_rate], [settings.total_env_steps, self.final_learning_rate]]
+        config.training(
+            lr=rate,
+            gamma=self.gamma,
+            lambda_=self.gae_lambda,
+            entropy_coeff=self.entropy_coeff,
+            vf_loss_coeff=self.value_coeff,
+            grad_clip=self.grad_clip,
+            grad_clip_by="global_norm",
+            train_batch_size_per_learner=self.fragment_steps * settings.total_worlds // max(1, settings.n_learners),
+        )
+        config.env_runners(rollout_fragment_length=self.fragment_steps)
+        config.train_on = self.train_on
+        model_config = {"model": model, "scale_value": self.normalise_value}
+        if model.is_recurrent:
+            model_config["max_seq_len"] = model.sequence_steps
+        return config.apply(settings, ActorCritic, model_config, is_central)

@@ -1,0 +1,93 @@
+"""One module deciding for its agents: forward pass, choice of targets, recurrent memory."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from ray.rllib.core.columns import Columns
+
+from edge_rllib.runners.agents import as_slice
+from edge_rllib.runners.buffers import Buffers
+from edge_rllib.runners.sampling import STREAM_DECISION, choose
+from envs.arrays import BOOL, F4, I8, U8
+
+
+class Manner(NamedTuple):
+    """How to decide in a fragment."""
+
+    explore: bool  # sample from the exploration distribution; else take the most probable target
+    is_random: bool  # choose among allowed targets with equal probability, without the module
+    keep_logits: bool  # write the logits into the buffers
+    env_steps: int  # lifetime count that exploration schedules look at
+
+
+class ModuleActor:
+    """Decides for the agents of one module in B worlds."""
+
+    def __init__(self, module_id: str, module: Any, agents: I8, n_agents: int, n_worlds: int) -> None:
+        """Take the module's inference copy and its agents' indices."""
+        self.module_id, self.module, self.agents = module_id, module, agents
+        self.members = as_slice(agents)
+        self.is_alone = len(agents) == n_agents
+        shape = (n_worlds, len(agents))
+        self._decision: I8 = np.zeros(shape, np.int64)
+        self._logp: F4 = np.zeros(shape, np.float32)
+        self.memory = self._fresh_memory(shape)
+        self.kept: list[F4] = []  # memory (B, n, H) at the start of each sequence of the fragment
+        self.sequence_steps = int(module.model_config["max_seq_len"]) if self.memory is not None else 0
+
+    def _fresh_memory(self, shape: tuple[int, int]) -> torch.Tensor | None:
+        if not self.module.is_stateful():
+            return None
+        (initial,) = self.module.get_initial_state().values()
+        return torch.as_tensor(initial).expand(*shape, -1).clone()
+
+    def act(self, buffers: Buffers, t: int, manner: Manner, key: np.uint64, world_ids: U8, step: np.uint64) -> None:
+        """Write decisions and log probabilities of step t into the buffers."""
+        if self.memory is not None and t % self.sequence_steps == 0:
+            self.kept = [*(self.kept if t else ()), self.memory.numpy().copy()]
+        observation, mask = buffers.tensors[t]
+        if not self.is_alone:
+            observation, mask = observation[:, self.members], mask[:, self.members]
+        if manner.is_random:
+            logits = torch.zeros(mask.shape).masked_fill_(~mask, -np.inf)
+        else:
+            logits = self._logits(observation, mask, manner)
+        if manner.keep_logits:
+            buffers.logits_of(self.module_id, len(self.agents))[t] = logits.numpy()
+        decision = buffers.decision[t] if self.is_alone else self._decision
+        logp = buffers.logp[t] if self.is_alone else self._logp
+        if manner.explore or manner.is_random:
+            probs = torch.softmax(logits, -1).numpy()
+            choose(decision, logp, probs, self.agents, key, np.uint64(STREAM_DECISION), world_ids, step)
+        else:
+            decision[...] = logits.argmax(-1).numpy()
+            logp[...] = 0.0
+        if not self.is_alone:
+            buffers.decision[t][:, self.members] = decision
+            buffers.logp[t][:, self.members] = logp
+
+    def _logits(self, observation: torch.Tensor, mask: torch.Tensor, manner: Manner) -> torch.Tensor:
+        batch: dict[str, Any] = {Columns.OBS: observation, "action_mask": mask}
+        shape = mask.shape
+        if self.memory is not None:  # RLlib's form: rows, time, features
+            n_rows = shape[0] * shape[1]
+            batch = {name: column.reshape(n_rows, 1, -1) for name, column in batch.items()}
+            (name,) = self.module.get_initial_state()
+            batch[Columns.STATE_IN] = {name: self.memory.view(n_rows, -1)}
+        if manner.explore:
+            output = self.module.forward_exploration(batch, t=manner.env_steps)
+        else:
+            output = self.module.forward_inference(batch)
+        if self.memory is not None:
+            (memory,) = output[Columns.STATE_OUT].values()
+            self.memory = memory.view(*shape[:2], -1)
+        logits: torch.Tensor = output[Columns.ACTION_DIST_INPUTS]
+        return logits.reshape(shape)
+
+    def forget(self, ended: BOOL | None = None) -> None:
+        """Clear the memory of the worlds that ended, or of all."""
+        if self.memory is not None:
+            self.memory[slice(None) if ended is None else torch.from_numpy(ended)] = 0.0

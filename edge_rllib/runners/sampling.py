@@ -1,0 +1,54 @@
+"""The choice of targets from probabilities, with random numbers by counter.
+
+A decision is a function of (seed, world id, step, agent, probabilities): the same in one process or in ten, and after
+a resume, without any generator's state. One uniform a decision and the inverse of the cumulative probabilities cost
+less than noise for every target.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from envs.accelerate import kernel
+from envs.arrays import F4, I8, U8
+from envs.rng import unit_pair
+
+STREAM_DECISION = 1  # the key "decision" has one stream
+
+
+@kernel
+def choose(
+    decision: I8, logp: F4, probs: F4, agents: I8, key: np.uint64, stream: np.uint64, world_ids: U8, step: np.uint64
+) -> None:
+    """Write decisions (B, n) and their log probabilities (B, n) for probabilities (B, n, K), which may have zeros.
+
+    ``agents`` (n,) are the agents' indices in the world; two neighbours share a counter. A target of probability 0
+    is never chosen.
+    """
+    n_worlds, n_agents, n_targets = probs.shape
+    for b in range(n_worlds):
+        counter = np.uint64(0)
+        pair = (0.0, 0.0)
+        for i in range(n_agents):
+            agent = np.uint64(agents[i])
+            wanted = agent >> np.uint64(1)
+            if i == 0 or wanted != counter:
+                counter = wanted
+                pair = unit_pair(key, counter, stream, world_ids[b], step)
+            u = pair[0] if agent & np.uint64(1) == np.uint64(0) else pair[1]
+            total = 0.0
+            for k in range(n_targets):
+                total += probs[b, i, k]
+            threshold = u * total
+            cumulative = 0.0
+            chosen = 0
+            for k in range(n_targets):
+                if probs[b, i, k] > 0.0:
+                    chosen = k
+                    cumulative += probs[b, i, k]
+                    if cumulative > threshold:
+                        break
+            decision[b, i] = chosen
+            logp[b, i] = math.log(probs[b, i, chosen] / total)

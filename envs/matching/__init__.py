@@ -1,0 +1,1 @@
+"""The matching world: learning at its smallest."""
