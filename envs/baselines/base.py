@@ -1,0 +1,100 @@
+"""What a rule is, and how it is played on a batch of worlds."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Annotated, NamedTuple, Protocol, cast
+
+import numpy as np
+
+from envs.arrays import BOOL, F8, I8, allocate
+from envs.baselines.draws import RuleDraws
+from envs.errors import ConfigError
+from envs.fog.observe import View
+from envs.world import World, WorldSpec
+
+
+class Rule(ABC):
+    """A decision without learning. Subclasses are frozen dataclasses whose fields are the yaml keys, without defaults.
+
+    A rule is a pure function: it changes neither the view nor the draws, and what it decides for a world does not
+    depend on the other worlds of the batch.
+    """
+
+    @abstractmethod
+    def decide(self, view: View, step: int, draws: RuleDraws) -> I8:
+        """Return the target of each agent's next task, (B, N); 0 (local) for agents without a task.
+
+        ``step`` counts the steps that the rule has played; it goes on across episodes.
+        """
+
+
+class SeesView(Protocol):
+    """A world that shows rules what they may know."""
+
+    def view(self) -> View:
+        """Return what rules may know."""
+
+
+class Player:
+    """A rule at the controls of a batch of worlds: it counts the steps and fits decisions to ``World.step``.
+
+    Where an agent decides on D > 1 tasks at once, all of them go to the target that the rule chose for the first:
+    the view describes that one, and the tasks behind it would meet about the same.
+    """
+
+    def __init__(self, rule: Rule, spec: WorldSpec, world_ids: Sequence[int] | I8, seed: int) -> None:
+        """Begin at step 0; ``world_ids`` (B,) are those of the worlds."""
+        if len(world_ids) != spec.n_worlds:
+            raise ConfigError(f"a player of {spec.n_worlds} worlds got {len(world_ids)} world ids")
+        self.rule = rule
+        self._draws = RuleDraws(seed, world_ids, spec.n_agents)
+        self._step = 0
+        self._n_decisions = spec.n_decisions
+
+    def decide(self, view: View) -> I8:
+        """Return the decisions of this step, (B, N), or (B, N, D) for D > 1."""
+        decision = self.rule.decide(view, self._step, self._draws)
+        self._step += 1
+        self._draws.turns += view.has_task
+        if self._n_decisions == 1:
+            return decision
+        return np.repeat(decision[:, :, None], self._n_decisions, axis=2)
+
+
+class Played(NamedTuple):
+    """The first episode of each world under a rule."""
+
+    sums: Annotated[F8, "B G", "metric sums of the episode"]
+    returns: Annotated[F8, "B N", "undiscounted sum of rewards"]
+
+
+def play(world: World, rule: Rule, world_ids: Sequence[int] | I8, seed: int = 0) -> Played:
+    """Reset the worlds to these ids and play their first episodes to the end; the world must have a ``view()``."""
+    if not hasattr(world, "view"):
+        raise ConfigError(f"{type(world).__name__} has no view(): rules cannot be played on it")
+    spec, out = world.spec, world.outcome()
+    world.reset(world_ids, out)
+    player = Player(rule, spec, world_ids, seed)
+    played = allocate(Played, spec.sizes())
+    is_running = np.ones(spec.n_worlds, np.bool_)
+    for _ in range(spec.horizon_steps):
+        world.step(player.decide(cast(SeesView, world).view()), out)
+        played.returns[is_running] += out.reward[is_running]
+        has_ended = is_running & (out.terminated | out.truncated)
+        played.sums[has_ended] = out.final_sums[has_ended]
+        is_running &= ~has_ended
+        if not is_running.any():
+            return played
+    raise RuntimeError(f"{spec.scenario}: a world did not end within its horizon of {spec.horizon_steps} steps")
+
+
+def least(cost: F8, mask: BOOL) -> I8:
+    """Return the allowed target of least cost, (B, N); of equals the first, so local before the others."""
+    return np.where(mask, cost, np.inf).argmin(axis=2)
+
+
+def nth_allowed(mask: BOOL, number: I8) -> I8:
+    """Return the allowed target number 0, 1, ... of each agent, (B, N)."""
+    return (mask.cumsum(axis=2) > number[:, :, None]).argmax(axis=2)
