@@ -34,6 +34,13 @@ def constant_instants(draws: Draws, horizon_s: float, rate_hz: float) -> F8:
     return poisson_instants(draws, np.array([horizon_s]), np.array([rate_hz]))
 
 
+def interval_ends(horizon_s: float, interval_s: float) -> F8:
+    """Return the ends of the intervals that cover [0, horizon_s); the last one is the horizon."""
+    end_s: F8 = np.minimum(np.arange(1, math.ceil(horizon_s / interval_s) + 1) * interval_s, horizon_s)
+    end_s[-1] = horizon_s
+    return end_s
+
+
 def fill_exactly(fill: Callable[[F8], int], mean: float) -> F8:
     """Return all that ``fill`` has to write: it fills what fits and returns how many there are; mean is a guess."""
     guess = int(mean + _GUESS_SDS * math.sqrt(mean)) + _GUESS_PLACES

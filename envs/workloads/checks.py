@@ -35,5 +35,12 @@ def check_choice(owner: object, field: str, choices: Iterable[str]) -> None:
         raise refuse(owner, field, " or ".join(known))
 
 
+def check_weights(owner: object, field: str) -> None:
+    """Raise ConfigError unless the field is empty or holds finite numbers >= 0 of which one is positive."""
+    weights = getattr(owner, field)
+    if not all(_is_number(weight) and weight >= 0.0 for weight in weights) or (len(weights) and not any(weights)):
+        raise refuse(owner, field, "no numbers, or one finite number >= 0 for each device, not all 0")
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)

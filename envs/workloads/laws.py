@@ -13,7 +13,7 @@ from envs.errors import ConfigError
 from envs.rng import Draws, unit_pair
 from envs.topologies.topology import Topology
 from envs.workloads import streams
-from envs.workloads.checks import check_choice, check_positive, check_within, refuse
+from envs.workloads.checks import check_choice, check_positive, check_weights, check_within, refuse
 from envs.workloads.workload import TaskTable
 
 AMOUNT_LAWS = ("fixed", "uniform", "exponential", "lognormal")
@@ -84,6 +84,22 @@ class Deadline:
 
 
 @dataclass(frozen=True)
+class SizeProfile:
+    """Data sizes of one application; both are exponential."""
+
+    name: str
+    share: float  # of the jobs, relative to the other profiles, > 0
+    size_bits: float  # mean input of a task, >= 0
+    result_bits: float  # mean output of a task, >= 0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_positive(self, "share")
+        check_within(self, "size_bits", 0.0)
+        check_within(self, "result_bits", 0.0)
+
+
+@dataclass(frozen=True)
 class TaskLaw:
     """Laws of a task's work, sizes and deadline, and of the device that creates it; all independent."""
 
@@ -95,15 +111,13 @@ class TaskLaw:
 
     def __post_init__(self) -> None:
         """Check the weights."""
-        if any(not (math.isfinite(weight) and weight >= 0.0) for weight in self.device_weights) or (
-            self.device_weights and sum(self.device_weights) <= 0.0
-        ):
-            raise refuse(self, "device_weights", "no numbers, or one finite number >= 0 for each device, not all 0")
+        check_weights(self, "device_weights")
 
-    def table(self, draws: Draws, topology: Topology, created_s: F8) -> TaskTable:
-        """Return the tasks created at the given instants."""
+    def table(self, draws: Draws, topology: Topology, created_s: F8, node: I8 | None = None) -> TaskTable:
+        """Return the tasks created at the given instants; without nodes, each draws its device."""
         n = len(created_s)
-        node = draw_devices(draws, topology, n, self.device_weights)
+        if node is None:
+            node = draw_devices(draws, topology, n, self.device_weights)
         work_cycles = self.work_cycles.draw(draws, streams.WORK, n)
         return TaskTable(
             created_s=created_s,
@@ -115,17 +129,40 @@ class TaskLaw:
         )
 
 
-def draw_devices(draws: Draws, topology: Topology, n: int, weights: tuple[float, ...] = ()) -> I8:
+def draw_sizes(draws: Draws, profiles: tuple[SizeProfile, ...], scale: float, job: I8, n_jobs: int) -> tuple[F8, F8]:
+    """Return size_bits and result_bits of tasks that belong to the given jobs; each job draws one profile."""
+    share, size_bits, result_bits = np.array([[p.share, p.size_bits, p.result_bits] for p in profiles]).T
+    of_task = draw_choices(draws, streams.APPLICATION, n_jobs, np.arange(len(profiles)), share)[job]
+    exponential = Amount(law="exponential", mean=1.0, spread=0.0)
+    return (
+        exponential.draw(draws, streams.SIZE, len(job)) * (scale * size_bits)[of_task],
+        exponential.draw(draws, streams.RESULT, len(job)) * (scale * result_bits)[of_task],
+    )
+
+
+def draw_devices(draws: Draws, topology: Topology, n: int, weights: tuple[float, ...]) -> I8:
     """Return n independent devices, equally likely or by weights (in the order of node ids)."""
     devices = topology.device_nodes
-    if weights and len(weights) != len(devices):
+    return draw_choices(draws, streams.DEVICE, n, devices, device_shares(topology, weights))
+
+
+def device_shares(topology: Topology, weights: tuple[float, ...]) -> F8:
+    """Return each device's share of the tasks, in the order of node ids; they add up to 1."""
+    n_devices = int(topology.is_device.sum())
+    if weights and len(weights) != n_devices:
         raise ConfigError(
-            f"device_weights has {len(weights)} numbers, but {topology.name} has {len(devices)} devices; "
+            f"device_weights has {len(weights)} numbers, but {topology.name} has {n_devices} devices; "
             "expected one for each device, or none for equal shares"
         )
-    upper = np.cumsum(weights or np.ones(len(devices)))
+    shares = np.array(weights or np.ones(n_devices), np.float64)
+    return shares / shares.sum()
+
+
+def draw_choices(draws: Draws, stream: int, n: int, options: I8, shares: F8) -> I8:
+    """Return n independent options of the given probabilities, which are scaled to add up to 1."""
+    upper = np.cumsum(shares)
     out = np.empty(n, np.int64)
-    fill_choices(out, devices, upper / upper[-1], draws.key, np.uint64(streams.DEVICE), draws.world_id, draws.episode)
+    fill_choices(out, options, upper / upper[-1], draws.key, np.uint64(stream), draws.world_id, draws.episode)
     return out
 
 
