@@ -15,6 +15,7 @@ AXES: dict[str, str] = {
     "P": "task slots of a world: tasks that can be alive at once",
     "A": "arrivals of an episode",
     "H": "hops of a task's path",
+    "U": "distinct lags of reports",
     "R": "slots of report history",
     "T": "time steps of a fragment",
     "F": "features of an agent's observation",

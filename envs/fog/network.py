@@ -33,7 +33,8 @@ class Network(NamedTuple):
     link_back: Annotated[I8, "L", "link of the way back"]
     target_node: Annotated[I8, "N K", "node of each target, -1 padding; column 0 the own node"]
     target_link: Annotated[I8, "N K", "link to each target, -1 for the own node and padding"]
-    report_lag_slots: Annotated[I8, "N K", "slots until a target's report has arrived; 0 for the own node"]
+    report_lag_slots: Annotated[I8, "U", "slots until a report has arrived, ascending; the first is 0, at home"]
+    report_lag: Annotated[I8, "N K", "which of those lags a target's reports have"]
 
 
 def build_network(topology: Topology, params: FogParams) -> Network:
@@ -51,6 +52,9 @@ def build_network(topology: Topology, params: FogParams) -> Network:
     ends = np.append(topology.link_target, PADDING)  # padding is link -1, whose end is -1
     target_node = ends[target_link]
     target_node[:, LOCAL] = nodes
+    report_lag_slots, report_lag = np.unique(
+        _report_lags(topology, target_link, link_back, params), return_inverse=True
+    )
     return Network(
         tier=topology.tier,
         n_cores=topology.n_cores,
@@ -69,7 +73,8 @@ def build_network(topology: Topology, params: FogParams) -> Network:
         link_back=link_back,
         target_node=target_node.astype(np.int64),
         target_link=target_link,
-        report_lag_slots=_report_lags(topology, target_link, link_back, params),
+        report_lag_slots=report_lag_slots,
+        report_lag=report_lag.reshape(target_link.shape).astype(np.int64),
     )
 
 

@@ -71,26 +71,32 @@ def _squash(value: float, scale: float) -> float:
     return value / (value + scale) if value < _FAR else 1.0
 
 
-@inlined
-def _reported(state: FogState, network: Network, rules: Rules, b: int, n: int, k: int) -> tuple[float, float]:
-    """Return (tasks, core-seconds of backlog less what was served since) of a target, as its last report has it."""
-    node = network.target_node[n, k]
-    lag = network.report_lag_slots[n, k]
-    if lag == 0:
-        now_s = state.slot[b] * rules.slot_s
-        return float(state.n_waiting[b, node] + state.n_busy[b, node]), backlog_s(state, network, b, node, now_s)
-    sent = state.slot[b] - lag
-    if sent < 0:
-        return 0.0, 0.0
-    sent -= sent % rules.report_every_slots
-    place = sent % state.report_tasks.shape[1]
-    served_s = (state.slot[b] - sent) * rules.slot_s * network.n_cores[node]
-    return state.report_tasks[b, place, node], max(state.report_backlog_s[b, place, node] - served_s, 0.0)
+@kernel
+def read_reports(state: FogState, network: Network, rules: Rules, b: int) -> None:
+    """Fill the ``seen_`` arrays of world ``b``: the queues as agents at each report lag see them."""
+    now_s = state.slot[b] * rules.slot_s
+    for u in range(network.report_lag_slots.size):
+        lag = network.report_lag_slots[u]
+        sent = max(state.slot[b] - lag, 0)  # before the first report has arrived: the empty network of slot 0
+        sent -= sent % rules.report_every_slots
+        place = sent % state.report_tasks.shape[1]
+        age_s = (state.slot[b] - sent) * rules.slot_s
+        for m in range(network.tier.size):
+            if lag == 0:
+                tasks = float(state.n_waiting[b, m] + state.n_busy[b, m])
+                wait_s = backlog_s(state, network, b, m, now_s) / network.n_cores[m]
+            else:
+                tasks = state.report_tasks[b, place, m]
+                wait_s = max(state.report_backlog_s[b, place, m] / network.n_cores[m] - age_s, 0.0)
+            state.seen_tasks[b, u, m] = tasks
+            state.seen_wait_s[b, u, m] = wait_s
+            state.seen_fill_frac[b, u, m] = tasks / network.queue_places[m]
+            state.seen_wait[b, u, m] = _squash(wait_s, rules.time_scale_s)
 
 
 @inlined
 def _estimate(
-    state: FogState, network: Network, b: int, task: int, n: int, k: int, tasks: float, backlog: float, now_s: float
+    state: FogState, network: Network, b: int, task: int, n: int, k: int, now_s: float
 ) -> tuple[float, float, float, float]:
     """Return (upload, wait, service, return) of a task at a target, in seconds; earlier hops' way home is left out."""
     node = network.target_node[n, k]
@@ -101,8 +107,9 @@ def _estimate(
         upload_s = queued_s + state.size_bits[b, task] / network.link_rate_bps[link] + network.link_delay_s[link]
         back = network.link_back[link]
         return_s = state.result_bits[b, task] / network.link_rate_bps[back] + network.link_delay_s[back]
-        is_queued = tasks >= network.n_cores[node]
-        wait_s = max(backlog / network.n_cores[node] - upload_s, 0.0) if is_queued else 0.0
+        u = network.report_lag[n, k]
+        is_queued = state.seen_tasks[b, u, node] >= network.n_cores[node]
+        wait_s = max(state.seen_wait_s[b, u, node] - upload_s, 0.0) if is_queued else 0.0
     else:
         wait_s = wait_at_home_s(state, network, b, task, node, now_s)
     work_cycles = state.work_cycles[b, task]
@@ -116,9 +123,9 @@ def _write_own(row: F4, state: FogState, network: Network, rules: Rules, b: int,
     node = network.node_of_agent[n]
     scale_s = rules.time_scale_s
     task = state.next_task[b, n]
-    row[1] = (state.n_waiting[b, node] + state.n_busy[b, node]) / network.queue_places[node]
+    row[1] = state.seen_fill_frac[b, 0, node]
     row[2] = state.n_busy[b, node] / network.n_cores[node]
-    row[3] = _squash(backlog_s(state, network, b, node, now_s) / network.n_cores[node], scale_s)
+    row[3] = state.seen_wait[b, 0, node]
     tier = network.tier[node]
     row[10] = 1.0 if tier == 0 else 0.0
     row[11] = 1.0 if tier == 1 else 0.0
@@ -148,17 +155,17 @@ def _write_target(
         row[:] = 0.0
         return
     scale_s = rules.time_scale_s
-    tasks, backlog = _reported(state, network, rules, b, n, k)
+    u = network.report_lag[n, k]
     row[0] = 1.0
-    row[1] = tasks / network.queue_places[node]
-    row[2] = _squash(backlog / network.n_cores[node], scale_s)
+    row[1] = state.seen_fill_frac[b, u, node]
+    row[2] = state.seen_wait[b, u, node]
     row[3] = 1.0 if network.tier[node] == 1 else 0.0
     row[4] = 1.0 if network.tier[node] == 2 else 0.0
     task = state.next_task[b, n]
     if task < 0:
         row[_N_WITHOUT_TASK:] = 0.0
         return
-    upload_s, wait_s, service_s, return_s = _estimate(state, network, b, task, n, k, tasks, backlog, now_s)
+    upload_s, wait_s, service_s, return_s = _estimate(state, network, b, task, n, k, now_s)
     response_s = upload_s + wait_s + service_s + return_s
     row[5] = _squash(upload_s, scale_s)
     row[6] = _squash(wait_s, scale_s)
@@ -193,9 +200,9 @@ def write_global_state(row: F4, state: FogState, network: Network, rules: Rules,
     for m in range(n_nodes):
         cores_hz = network.core_hz[m] * network.n_cores[m]
         inbound_s = state.inbound_cycles[b, m] / cores_hz if state.inbound_cycles[b, m] > 0.0 else 0.0
-        row[4 * m] = (state.n_waiting[b, m] + state.n_busy[b, m]) / network.queue_places[m]
+        row[4 * m] = state.seen_fill_frac[b, 0, m]
         row[4 * m + 1] = state.n_busy[b, m] / network.n_cores[m]
-        row[4 * m + 2] = _squash(backlog_s(state, network, b, m, now_s) / network.n_cores[m], rules.time_scale_s)
+        row[4 * m + 2] = state.seen_wait[b, 0, m]
         row[4 * m + 3] = _squash(inbound_s, rules.time_scale_s)
     for c in range(state.channel_free_s.shape[1]):
         row[4 * n_nodes + c] = _squash(max(state.channel_free_s[b, c] - now_s, 0.0), rules.time_scale_s)
@@ -215,11 +222,11 @@ def write_view(view: View, state: FogState, network: Network, rules: Rules, b: i
             times = (np.inf, np.inf, np.inf, np.inf)
             tasks, fill = np.inf, np.inf
             if node >= 0:
-                tasks, backlog = _reported(state, network, rules, b, n, k)
-                fill = tasks / network.queue_places[node]
+                u = network.report_lag[n, k]
+                tasks, fill = state.seen_tasks[b, u, node], state.seen_fill_frac[b, u, node]
                 times = (0.0, 0.0, 0.0, 0.0)
                 if task >= 0:
-                    times = _estimate(state, network, b, task, n, k, tasks, backlog, now_s)
+                    times = _estimate(state, network, b, task, n, k, now_s)
             view.upload_s[b, n, k] = times[0]
             view.wait_s[b, n, k] = times[1]
             view.service_s[b, n, k] = times[2]

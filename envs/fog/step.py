@@ -8,7 +8,7 @@ from envs.fog.arrivals import Arrivals
 from envs.fog.foresee import foresee
 from envs.fog.kernel import decide, end_episode, find_next, run_slot
 from envs.fog.network import Network
-from envs.fog.observe import View, write_global_state, write_observation, write_view
+from envs.fog.observe import View, read_reports, write_global_state, write_observation, write_view
 from envs.fog.reward import DENSE, RewardWeights, write_reward
 from envs.fog.state import FogState, Rules
 from envs.world import Outcome
@@ -48,6 +48,7 @@ def _decide_all(
 def observe_world(out: Outcome, state: FogState, network: Network, rules: Rules, b: int) -> None:
     """Write what is seen of world ``b``."""
     find_next(state, network, b)
+    read_reports(state, network, rules, b)
     write_observation(out.observation[b], out.target_mask[b], state, network, rules, b)
     write_global_state(out.state[b], state, network, rules, b)
 

@@ -186,6 +186,7 @@ class FogWorld(World):
             "C": max(self.topology.n_channels, 1),
             "P": params.max_alive_tasks,
             "H": max(params.max_hops, 1),
+            "U": len(self.network.report_lag_slots),
             "R": int(self.network.report_lag_slots.max()) + params.report_every_slots,
             "Z": params.task_log_places,
             "W": len(s.LOG_COLUMNS),

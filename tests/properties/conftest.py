@@ -86,15 +86,12 @@ def poisson(rate_hz: float, law: str, mean_cycles: float = 1e9) -> Poisson:
     return Poisson(rate_hz, TaskLaw(Amount(law, mean_cycles, 0.0), nothing, nothing, Deadline("none", 0.0, 0.0), ()))
 
 
-@dataclass
 class Fog:
     """What a test needs to build and play worlds."""
 
-    params: FogParams = PARAMS
-    listed: type[Listed] = Listed
-    single: Callable[..., Single] = staticmethod(single)
-    pair: Callable[..., Pair] = staticmethod(pair)
-    poisson: Callable[..., Poisson] = staticmethod(poisson)
+    def __init__(self) -> None:
+        self.params, self.listed = PARAMS, Listed
+        self.single, self.pair, self.poisson = single, pair, poisson
 
     def scenario(self, topology: Any, workload: Workload, **params: Any) -> Scenario:
         return Scenario("test", "fog", topology, 0, workload, replace(self.params, **params))
