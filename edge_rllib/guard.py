@@ -18,7 +18,7 @@ def check_envs() -> None:
             "edge_rllib: its package 'envs' is not installed; reinstall with: pip install --force-reinstall edge-rllib"
         ) from error
     if getattr(found, MARKER, None) is not True:
-        place = getattr(found, "__file__", None) or list(getattr(found, "__path__", ["unknown"]))[0]
+        place = getattr(found, "__file__", None) or next(iter(getattr(found, "__path__", ["an unknown place"])))
         raise ImportError(
             f"edge_rllib: the package 'envs' at {place} belongs to another distribution. Remove it "
             "(pip uninstall envs), then: pip install --force-reinstall --no-deps edge-rllib"
