@@ -68,7 +68,8 @@ class AlibabaLike(Workload):
         if 0.0 < highest == self.lag1_acf:
             raise refuse(self, "lag1_acf", f"a number < 1 - 1 / index_of_dispersion = {highest:.4g}")
         check_within(self, "diurnal_amplitude", 0.0, 1.0)
-        check_within(self, "job_tasks_max", 1, len(JOB_TASKS_PROB))
+        if not (isinstance(self.job_tasks_max, int) and 1 <= self.job_tasks_max <= len(JOB_TASKS_PROB)):
+            raise refuse(self, "job_tasks_max", f"an integer from 1 to {len(JOB_TASKS_PROB)}")
         check_within(self, "log_mean", -math.inf)
         check_within(self, "log_sd", 0.0)
         check_within(self, "job_share", 0.0, 1.0)

@@ -31,7 +31,7 @@ from envs.workloads.workload import TaskTable, Workload
 class Trace(Workload):
     """Real tasks; see the module for how they are brought to the edge."""
 
-    path: str  # 'spar' for the sample in the installed distribution, or a file like Alibaba's batch_task.csv
+    path: str  # 'spar' for the installed distribution's sample, or a file like batch_task.csv (from the working folder)
     tasks_per_s: float  # mean over the devices of the tasks that reach one per (edge) second, > 0
     time_scale: float  # edge seconds for one second of the trace, > 0
     work_hz: float  # clock of the core on which a task takes duration * time_scale, > 0
