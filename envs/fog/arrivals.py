@@ -30,7 +30,8 @@ class ArrivalTables:
 
     def __init__(self, workload: Workload, topology: Topology, horizon_s: float, n_worlds: int, key: int) -> None:
         """Keep room for the expected number of tasks; the tables grow when an episode has more."""
-        self._workload, self._topology, self._horizon_s, self._key = workload, topology, horizon_s, key
+        self._workload, self._topology, self._horizon_s = workload, topology, horizon_s
+        self.key = key
         self._label = f"workload {type(workload).__name__}"
         expected = int(workload.mean_rate_hz(topology) * horizon_s)
         self.batch = allocate(Arrivals, {"B": n_worlds, "A": int(_GROWTH * expected) + 16})
@@ -38,7 +39,7 @@ class ArrivalTables:
 
     def renew(self, b: int, world_id: int, episode: int) -> None:
         """Draw the tasks of one world's episode; raise WorkloadError if they cannot exist."""
-        draws = Draws(self._key, world_id, episode)
+        draws = Draws(self.key, world_id, episode)
         table = check_tasks(self._workload.tasks(draws, self._topology, self._horizon_s), self._topology, self._label)
         n_tasks = len(table.node)
         if n_tasks >= self.batch.node.shape[1]:

@@ -392,11 +392,12 @@ def decide(state: FogState, network: Network, rules: Rules, b: int, n: int, deci
     now_s = state.slot[b] * rules.slot_s
     node = network.node_of_agent[n]
     task = state.next_task[b, n]
+    may_offload = task >= 0  # as the mask has it; more decisions than tasks are not refused
     for d in range(decision.size):
         chosen[d] = task
         target = decision[d]
         is_known = 0 <= target < network.target_node.shape[1] and network.target_node[n, target] >= 0
-        if not is_known or (task < 0 and target != 0):
+        if not is_known or (target != 0 and not may_offload):
             state.sums[b, s.REFUSED] += 1.0
             target = 0
         if task < 0:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from envs.arrays import F8, I8, allocate
-from envs.constants import PADDING
+from envs.constants import LOCAL, PADDING
 from envs.errors import DecisionError
 from envs.fog import state as s
 from envs.fog.arrivals import ArrivalTables
@@ -56,7 +56,6 @@ class FogWorld(World):
         )
         self._chosen = np.zeros((self.spec.n_agents, self.spec.n_decisions), np.int64)
         self._view: View | None = None
-        self._last_mask: Any = None
 
     def reset(self, world_ids: Sequence[int] | I8 | None, out: Outcome) -> None:
         """Start the first episode of every world; see World.reset."""
@@ -68,7 +67,6 @@ class FogWorld(World):
         out.reward[:] = 0.0
         out.terminated[:] = False
         out.truncated[:] = False
-        self._last_mask = out.target_mask
 
     def step(self, decision: I8, out: Outcome) -> None:
         """Advance every world by one step; see World.step."""
@@ -88,7 +86,6 @@ class FogWorld(World):
         )
         if n_ended:
             self._restart(out)
-        self._last_mask = out.target_mask
 
     def view(self) -> View:
         """Return what rules may know of the current slot; the arrays are reused by the next call."""
@@ -103,6 +100,7 @@ class FogWorld(World):
         """Return a copy of everything that the future depends on; see World.snapshot."""
         return {
             "scenario": self.scenario.name,
+            "key": self._arrivals.key,
             "state": {name: array.copy() for name, array in self.state._asdict().items()},
             "arrivals": {name: array.copy() for name, array in self._arrivals.batch._asdict().items()},
         }
@@ -115,6 +113,7 @@ class FogWorld(World):
                 given = "nothing" if saved is None else f"shape {saved.shape}"
                 raise ValueError(f"snapshot of {snapshot['scenario']!r}: {name} has {given}, expected {array.shape}")
             array[...] = saved
+        self._arrivals.key = snapshot["key"]
         self._arrivals.batch = type(self._arrivals.batch)(**copy.deepcopy(snapshot["arrivals"]))
 
     def summarise(self, sums: F8) -> dict[str, float]:
@@ -143,14 +142,17 @@ class FogWorld(World):
 
     def _refuse_masked(self, decision: I8) -> None:
         """Raise DecisionError for the first masked target."""
-        chosen = decision.reshape(self.spec.n_worlds, self.spec.n_agents, -1)
-        in_range = (chosen >= 0) & (chosen < self.spec.n_targets)
-        allowed = in_range & np.take_along_axis(self._last_mask, np.where(in_range, chosen, 0), axis=2)
+        spec = self.spec
+        chosen = decision.reshape(spec.n_worlds, spec.n_agents, -1)
+        mask = (self.state.next_task >= 0)[:, :, None] & (spec.target_node >= 0)
+        mask[:, :, LOCAL] = True
+        in_range = (chosen >= 0) & (chosen < spec.n_targets)
+        allowed = in_range & np.take_along_axis(mask, np.where(in_range, chosen, LOCAL), axis=2)
         if not allowed.all():
             b, n, d = (int(i) for i in np.argwhere(~allowed)[0])
-            options = np.flatnonzero(self._last_mask[b, n]).tolist()
+            options = np.flatnonzero(mask[b, n]).tolist()
             raise DecisionError(
-                f"world {b}, agent {self.spec.agents[n]!r}: target {chosen[b, n, d]} is masked; allowed: {options}"
+                f"world {b}, agent {spec.agents[n]!r}: target {chosen[b, n, d]} is masked; allowed: {options}"
             )
 
     def _build_spec(self, n_worlds: int) -> WorldSpec:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from envs.arrays import BOOL, F8, I8
-from envs.constants import PADDING
+from envs.constants import LOCAL, PADDING
 from envs.errors import ConfigError, DecisionError
 from envs.metrics import Metric
 from envs.rng import Draws, key_from_seed
@@ -23,6 +23,7 @@ from envs.world import Outcome, World, WorldSpec
 OWN_FEATURES = ("has_task", "step_frac")
 TARGET_FEATURES = ("pays", "allowed")
 SUMS = ("steps", "decisions", "paid", "refused")
+_ARRAYS = ("_ids", "_episode", "_step", "_pays", "_allowed", "_sums")
 STREAM_PAYS, STREAM_ALLOWED, STREAM_TASK = 0, 1, 2
 
 
@@ -70,6 +71,9 @@ class MatchingWorld(World):
         self._episode[:] = 0
         for b in range(self.spec.n_worlds):
             self._begin(b)
+        out.reward[:] = 0.0
+        out.terminated[:] = False
+        out.truncated[:] = False
         self._observe(out)
 
     def step(self, decision: I8, out: Outcome) -> None:
@@ -82,7 +86,7 @@ class MatchingWorld(World):
             b, n = np.argwhere(refused)[0]
             raise DecisionError(f"matching: agent {n} of world {b} chose target {decision[b, n]}, which is masked")
         has_task = allowed[:, :, 1:].any(-1)
-        paid = has_task & (decision == self._pays[worlds, self._step])
+        paid = has_task & (np.where(refused, LOCAL, decision) == self._pays[worlds, self._step])
         out.reward[:] = paid
         counts = (np.ones_like(has_task), has_task, paid, refused)
         self._sums += np.stack([count.sum(1) for count in counts], 1)
@@ -101,13 +105,12 @@ class MatchingWorld(World):
 
     def snapshot(self) -> dict[str, Any]:
         """Return a copy of the state."""
-        return {
-            name: getattr(self, name).copy() for name in ("_ids", "_episode", "_step", "_pays", "_allowed", "_sums")
-        }
+        return {"key": self._key, "arrays": {name: getattr(self, name).copy() for name in _ARRAYS}}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Continue from a snapshot."""
-        for name, array in snapshot.items():
+        self._key = snapshot["key"]
+        for name, array in snapshot["arrays"].items():
             getattr(self, name)[...] = array
 
     def summarise(self, sums: F8) -> dict[str, float]:
