@@ -8,3 +8,4 @@ EVALUATION_WORLD_ID = 2**31  # world ids from here on are never trained on
 
 TIER_DEVICE, TIER_EDGE, TIER_CLOUD = 0, 1, 2
 TIER_NAMES = ("device", "edge", "cloud")
+OBSERVATION_LIMIT = 1.0  # every feature of an observation and every entry of a global state lies in [-1, 1]

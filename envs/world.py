@@ -58,9 +58,9 @@ class WorldSpec:
 class Outcome(NamedTuple):
     """What a step leaves behind; all arrays belong to the caller."""
 
-    observation: Annotated[F4, "B N F", "what each agent sees next; after an ending, of the next episode"]
+    observation: Annotated[F4, "B N F", "what each agent sees next, in [-1, 1]; after an ending, of the next episode"]
     target_mask: Annotated[BOOL, "B N K", "targets that the agent may choose next; target 0 always"]
-    state: Annotated[F4, "B S", "global state for central critics, as of the observation"]
+    state: Annotated[F4, "B S", "global state for central critics, as of the observation, in [-1, 1]"]
     reward: Annotated[F4, "B N", "reward of the step"]
     terminated: Annotated[BOOL, "B", "the world ended of itself"]
     truncated: Annotated[BOOL, "B", "the horizon cut the episode"]
