@@ -36,6 +36,16 @@ class RolloutLearner(TorchLearner):
         self._seen: dict[str, Moments] = {}
         self._minibatches: Minibatches | None = None
 
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
+        """Register Adam in one fused kernel instead of a few for each parameter."""
+        parameters = self.get_parameters(self.module[module_id])
+        self.register_optimizer(
+            module_id=module_id,
+            optimizer=torch.optim.Adam(parameters, fused=True),
+            params=parameters,
+            lr_or_lr_schedule=config.lr,
+        )
+
     def update(self, batch: Any = None, training_data: Any = None, **kwargs: Any) -> Any:
         """Train on rollouts, or on whatever RLlib's own Learner accepts."""
         if training_data is None and isinstance(batch, Rollout):

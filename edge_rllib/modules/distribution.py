@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import gymnasium as gym
@@ -14,11 +15,16 @@ from edge_rllib.ops import categorical
 
 
 class TargetDistribution(Distribution):
-    """A categorical distribution that normalises its logits once and builds no ``torch.distributions`` object."""
+    """A categorical distribution that normalises its logits at most once and builds no ``torch.distributions`` object."""
 
     def __init__(self, logits: Tensor) -> None:
         super().__init__()
-        self.log_probs = torch.log_softmax(logits, -1)
+        self._logits = logits
+
+    @cached_property
+    def log_probs(self) -> Tensor:
+        """Return normalised log probabilities (..., K)."""
+        return categorical.log_softmax(self._logits)
 
     @classmethod
     def from_logits(cls, logits: Tensor, **kwargs: Any) -> TargetDistribution:

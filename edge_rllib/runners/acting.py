@@ -60,8 +60,7 @@ class ModuleActor:
         decision = buffers.decision[t] if self.is_alone else self._decision
         logp = buffers.logp[t] if self.is_alone else self._logp
         if manner.explore or manner.is_random:
-            probs = torch.softmax(logits, -1).numpy()
-            choose(decision, logp, probs, self.agents, key, np.uint64(STREAM_DECISION), world_ids, step)
+            choose(decision, logp, logits.numpy(), self.agents, key, np.uint64(STREAM_DECISION), world_ids, step)
         else:
             decision[...] = logits.argmax(-1).numpy()
             logp[...] = 0.0

@@ -1,6 +1,6 @@
-"""The choice of targets from probabilities, with random numbers by counter.
+"""The choice of targets from logits, with random numbers by counter.
 
-A decision is a function of (seed, world id, step, agent, probabilities): the same in one process or in ten, and after
+A decision is a function of (seed, world id, step, agent, logits): the same in one process or in ten, and after
 a resume, without any generator's state. One uniform a decision and the inverse of the cumulative probabilities cost
 less than noise for every target.
 """
@@ -16,18 +16,19 @@ from envs.arrays import F4, I8, U8
 from envs.rng import unit_pair
 
 STREAM_DECISION = 1  # the key "decision" has one stream
+NEGLIGIBLE = -80.0  # nats; exp of it is below 1e-34
 
 
 @kernel
 def choose(
-    decision: I8, logp: F4, probs: F4, agents: I8, key: np.uint64, stream: np.uint64, world_ids: U8, step: np.uint64
+    decision: I8, logp: F4, logits: F4, agents: I8, key: np.uint64, stream: np.uint64, world_ids: U8, step: np.uint64
 ) -> None:
-    """Write decisions (B, n) and their log probabilities (B, n) for probabilities (B, n, K), which may have zeros.
+    """Write decisions (B, n) and their log probabilities (B, n) for masked logits (B, n, K).
 
-    ``agents`` (n,) are the agents' indices in the world; two neighbours share a counter. A target of probability 0
-    is never chosen.
+    ``agents`` (n,) are the agents' indices in the world; two neighbours share a counter. A target more than
+    NEGLIGIBLE below the best, as all masked ones are, is never chosen.
     """
-    n_worlds, n_agents, n_targets = probs.shape
+    n_worlds, n_agents, n_targets = logits.shape
     for b in range(n_worlds):
         counter = np.uint64(0)
         pair = (0.0, 0.0)
@@ -38,17 +39,21 @@ def choose(
                 counter = wanted
                 pair = unit_pair(key, counter, stream, world_ids[b], step)
             u = pair[0] if agent & np.uint64(1) == np.uint64(0) else pair[1]
+            best = logits[b, i, 0]
+            for k in range(1, n_targets):
+                best = max(best, logits[b, i, k])
             total = 0.0
             for k in range(n_targets):
-                total += probs[b, i, k]
+                if logits[b, i, k] - best > NEGLIGIBLE:
+                    total += math.exp(logits[b, i, k] - best)
             threshold = u * total
             cumulative = 0.0
             chosen = 0
             for k in range(n_targets):
-                if probs[b, i, k] > 0.0:
+                if logits[b, i, k] - best > NEGLIGIBLE:
                     chosen = k
-                    cumulative += probs[b, i, k]
+                    cumulative += math.exp(logits[b, i, k] - best)
                     if cumulative > threshold:
                         break
             decision[b, i] = chosen
-            logp[b, i] = math.log(probs[b, i, chosen] / total)
+            logp[b, i] = logits[b, i, chosen] - best - math.log(total)
