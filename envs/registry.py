@@ -17,6 +17,10 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "fog": "envs.fog.world:FogWorld",
         "matching": "envs.matching.world:MatchingWorld",
     },
+    "world_params": {
+        "fog": "envs.fog.params:FogParams",
+        "matching": "envs.matching.world:MatchingParams",
+    },
     "topology": {
         "bridged_clusters": "envs.topologies.bridged_clusters:BridgedClusters",
         "edge_list": "envs.topologies.edge_list:EdgeList",
@@ -77,6 +81,11 @@ def resolve(kind: str, name: str, where: str = "") -> Any:
         return target
     module, _, attribute = target.partition(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def lookup(kind: str, name: str) -> Any:
+    """Return what is registered under a name without importing it: "module:attribute", or the object itself."""
+    return _table(kind)[name]
 
 
 def _table(kind: str) -> dict[str, Any]:

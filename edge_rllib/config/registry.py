@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from envs.registry import BUILT_IN, names, register, resolve
+from envs.registry import BUILT_IN, lookup, names, register, resolve
 
-__all__ = ["PART_KINDS", "names", "register", "resolve"]
+__all__ = ["PART_KINDS", "lookup", "names", "register", "resolve"]
 
-PART_KINDS = ("world", "topology", "workload", "baseline", "algorithm", "model")  # kinds whose values are a yaml each
+PART_KINDS = (
+    "world_params",
+    "topology",
+    "workload",
+    "baseline",
+    "algorithm",
+    "model",
+)  # kinds whose values are a yaml each
 
 BUILT_IN.update(
     {
-        "algorithm": {},
-        "model": {},
+        "algorithm": {
+            "a2c": "edge_rllib.algorithms.a2c:A2cParams",
+            "ippo": "edge_rllib.algorithms.ippo:IppoParams",
+            "mappo": "edge_rllib.algorithms.mappo:MappoParams",
+        },
+        "model": {
+            "gru": "edge_rllib.modules.gru:GruModel",
+            "mlp": "edge_rllib.modules.mlp:MlpModel",
+            "target_mlp": "edge_rllib.modules.target_mlp:TargetMlpModel",
+        },
     }
 )

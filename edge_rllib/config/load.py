@@ -1,0 +1,137 @@
+"""Load scenarios, runs and parts by name or path, with overrides; and write them out in full.
+
+``edge-rllib train run/quickstart --set algorithm.gamma=0.9`` loads ``run/quickstart.yaml``, the files of the parts that
+it names, and puts the override on top. What ``dump`` writes can be loaded again and gives an equal object.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from edge_rllib.config.convert import build, convert, unknown_key
+from edge_rllib.config.parts import load_part, part_name
+from edge_rllib.config.paths import config_file
+from edge_rllib.config.schema import RunConfig
+from edge_rllib.config.source import Source
+from edge_rllib.config.tree import Overrides, Tree, merge, nested, read_yaml
+from envs.errors import ConfigError
+from envs.scenario import Scenario
+
+_SCENARIO_KEYS = tuple(field.name for field in dataclasses.fields(Scenario) if field.name != "name")
+_RUN_PARTS = ("algorithm", "model")
+
+
+def load_scenario(name: str, overrides: Overrides = ()) -> Scenario:
+    """Return a scenario by name, or by the path of a yaml file."""
+    over = nested(overrides)
+    source = Source(None)
+    return _scenario({**over, "name": name}, source)
+
+
+def load_run(name: str, overrides: Overrides = ()) -> RunConfig:
+    """Return a run by name ("quickstart" or "run/quickstart"), or by the path of a yaml file."""
+    path = config_file("run", name.removeprefix("run/"))
+    tree, over = read_yaml(path), nested(overrides)
+    source = Source(None).over(Source(path), over)
+    return run_from_tree(merge({"name": path.stem, **tree}, over), source)
+
+
+def run_from_tree(tree: Tree, source: Source) -> RunConfig:
+    """Return a run from its keys and values; ``source`` is for messages."""
+    known = [field.name for field in dataclasses.fields(RunConfig)]
+    for key in tree:
+        if key not in known:
+            raise unknown_key(key, known, source)
+    values = dict(tree)
+    if "scenario" in tree:
+        values["scenario"] = _scenario(tree["scenario"], source.at("scenario"))
+    for kind in _RUN_PARTS:
+        if kind in tree:
+            values[kind] = load_part(kind, tree[kind], source.at(kind))
+    return build(RunConfig, values, source)
+
+
+def load_rule(spec: Any, where: str = "") -> Any:
+    """Return a rule (baseline) by name, mapping or user's class."""
+    del where
+    return load_part("baseline", spec, Source(None, prefix="rules"))
+
+
+def dump(config: RunConfig | Scenario) -> str:
+    """Return the yaml text of a run or scenario with every value; nothing is left to the files it came from."""
+    tree = _run_tree(config) if isinstance(config, RunConfig) else _scenario_tree(config)
+    return yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
+
+
+def _scenario(spec: Any, source: Source) -> Scenario:
+    """Return a scenario from its name, or from a mapping: overrides of a named one, or complete in itself."""
+    values = {"name": spec} if isinstance(spec, str) else spec
+    if not isinstance(values, Mapping) or not isinstance(values.get("name"), str):
+        raise ConfigError(
+            f"{source.where()}: expected the name of a scenario or {{name: ..., key: value}}, got {spec!r}"
+        )
+    name, tree = values["name"], {key: value for key, value in values.items() if key != "name"}
+    if not set(_SCENARIO_KEYS) <= set(tree):
+        near = source.at("name").file if isinstance(spec, Mapping) else source.file
+        path = config_file("scenario", name, near, "" if source.file is None else source.where())
+        source = source.over(Source(path), tree)
+        base = read_yaml(path)
+        tree, name = merge(base, tree), path.stem
+    for key in tree:
+        if key not in _SCENARIO_KEYS:
+            raise unknown_key(key, _SCENARIO_KEYS, source)
+    for key in _SCENARIO_KEYS:
+        if key not in tree:
+            raise ConfigError(f"{source.bottom().where()}: key {key!r} of a scenario is missing")
+    world = convert(tree["world"], str, source.at("world"))
+    params = tree["params"] if tree["params"] is not None else {}
+    if not isinstance(params, Mapping):
+        raise ConfigError(f"{source.where('params')}: expected keys with values, got {params!r}")
+    return Scenario(
+        name=name,
+        world=world,
+        topology=load_part("topology", tree["topology"], source.at("topology")),
+        topology_seed=convert(tree["topology_seed"], int, source.at("topology_seed")),
+        workload=load_part("workload", tree["workload"], source.at("workload")),
+        params=load_part("world_params", {"name": world, **params}, source.at("params")),
+    )
+
+
+def _scenario_tree(scenario: Scenario) -> Tree:
+    return {
+        "name": scenario.name,
+        "world": scenario.world,
+        "topology": part_tree("topology", scenario.topology),
+        "topology_seed": scenario.topology_seed,
+        "workload": part_tree("workload", scenario.workload),
+        "params": _plain(scenario.params),
+    }
+
+
+def _run_tree(run: RunConfig) -> Tree:
+    tree = {field.name: getattr(run, field.name) for field in dataclasses.fields(run)}
+    tree["scenario"] = _scenario_tree(run.scenario)
+    for kind in _RUN_PARTS:
+        tree[kind] = part_tree(kind, tree[kind])
+    return {key: _plain(value) for key, value in tree.items()}
+
+
+def part_tree(kind: str, part: Any) -> Tree:
+    """Return a part as a mapping: its name and all its values."""
+    return {"name": part_name(kind, part), **_plain(part)}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as what yaml knows: mappings, lists, texts, numbers."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value) if field.init}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return str(value) if isinstance(value, Path) else value
