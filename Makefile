@@ -49,7 +49,7 @@ lock:  ## write requirements.lock anew from the newest versions that pyproject.t
 	build/lock/bin/python -m pip install --quiet --upgrade pip setuptools
 	build/lock/bin/python -m pip install --quiet -e ".[cluster,dev]"
 	head -n 1 requirements.lock > build/lock/requirements.lock
-	build/lock/bin/python -m pip freeze --exclude-editable --exclude edge-rllib | sed -E '/^#/d; s/\+cpu$$//' >> build/lock/requirements.lock
+	build/lock/bin/python -m pip freeze --all --exclude-editable --exclude pip --exclude edge-rllib | sed -E '/^#/d; s/\+cpu$$//' >> build/lock/requirements.lock
 	mv build/lock/requirements.lock requirements.lock
 
 clean:  ## remove .venv, caches and builds; results stay
