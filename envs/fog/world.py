@@ -185,7 +185,7 @@ class FogWorld(World):
         return {
             **self.spec.sizes(),
             "M": self.topology.n_nodes,
-            "C": max(self.topology.n_channels, 1),
+            "C": self.topology.n_channels,
             "P": params.max_alive_tasks,
             "H": max(params.max_hops, 1),
             "U": len(self.network.report_lag_slots),
