@@ -1,0 +1,96 @@
+"""What the adapters share: seeding as Gymnasium and PettingZoo mean it, decisions from outside, a text picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from envs.arrays import F8, I8
+from envs.constants import TIER_NAMES
+from envs.errors import ConfigError, DecisionError
+from envs.scenario import Scenario, make
+from envs.world import Outcome, World, WorldSpec
+
+RENDER_MODES = ("ansi",)
+
+
+class Session:
+    """The worlds of an adapter, and the episodes they are in.
+
+    ``begin(seed)`` makes the worlds anew under that seed. ``begin(None)`` goes on: to the next episode where all worlds
+    have just ended theirs, else to the first episodes of worlds with fresh ids, so that no episode is played twice.
+    """
+
+    def __init__(
+        self, scenario: Scenario, n_worlds: int, seed: int, first_world_id: int, render_mode: str | None
+    ) -> None:
+        """Make the worlds; ``begin`` comes first."""
+        if render_mode is not None and render_mode not in RENDER_MODES:
+            raise ConfigError(f"render_mode = {render_mode!r}: expected None or {' or '.join(map(repr, RENDER_MODES))}")
+        self.scenario, self._n_worlds, self._first_world_id = scenario, n_worlds, first_world_id
+        self.world: World = make(scenario, n_worlds, seed, first_world_id)
+        self.out: Outcome = self.world.outcome()
+        self.step_of_episode: I8 = np.zeros(n_worlds, np.int64)
+        self._n_begun = 0  # batches of world ids that were used
+        self._is_fresh = False  # every world shows the first observation of an episode
+
+    @property
+    def spec(self) -> WorldSpec:
+        """Sizes and names of the worlds."""
+        return self.world.spec
+
+    def begin(self, seed: int | None) -> None:
+        """Show the first observations of episodes that have not been played."""
+        if seed is not None:
+            self.world = make(self.scenario, self._n_worlds, seed, self._first_world_id)
+            self._n_begun = 0
+        if seed is not None or not self._is_fresh:
+            first = self._first_world_id + self._n_begun * self._n_worlds
+            self.world.reset(np.arange(first, first + self._n_worlds), self.out)
+            self._n_begun += 1
+        self._is_fresh = False  # a second begin goes on to others
+        self.step_of_episode[:] = 0
+
+    def step(self, decision: I8) -> None:
+        """Advance all worlds; the decision has any shape of B x N x D entries."""
+        spec = self.spec
+        shape = (spec.n_worlds, spec.n_agents, spec.n_decisions)[: 3 if spec.n_decisions > 1 else 2]
+        self.world.step(np.ascontiguousarray(decision, np.int64).reshape(shape), self.out)
+        ended = self.out.terminated | self.out.truncated
+        self.step_of_episode += 1
+        self.step_of_episode[ended] = 0
+        self._is_fresh = bool(ended.all())
+
+    def figures(self, b: int) -> dict[str, float]:
+        """Return the figures of the episode that a world has just ended."""
+        return self.world.summarise(self.out.final_sums[b])
+
+    def integers(self, decision: Any, shape: tuple[int, ...], whose: str) -> I8:
+        """Return decisions from outside as int64; raise DecisionError for a wrong shape or a target out of range."""
+        given = np.asarray(decision)
+        if given.dtype.kind not in "iu" or given.shape != shape:
+            raise DecisionError(f"{whose}: expected integers of shape {shape}, got {given.dtype} {given.shape}")
+        n_targets = self.spec.n_targets
+        if ((given < 0) | (given >= n_targets)).any():
+            raise DecisionError(f"{whose}: targets are 0 .. {n_targets - 1}, got {given.tolist()}")
+        return given.astype(np.int64)
+
+    def text(self, b: int) -> str:
+        """Return a table of what the agents of a world see of themselves."""
+        spec, step = self.spec, int(self.step_of_episode[b])
+        own = [name.removeprefix("own/") for name in spec.feature_names[: spec.own_features]]
+        head = f"{spec.scenario}: step {step} of {spec.horizon_steps}, {step * spec.step_s:g} s"
+        rows = [["agent", "tier", "reward", *own, "targets"]]
+        for n, agent in enumerate(spec.agents):
+            values = [f"{value:.2f}" for value in self.out.observation[b, n, : spec.own_features]]
+            targets = " ".join(map(str, np.flatnonzero(self.out.target_mask[b, n])))
+            rows.append([agent, TIER_NAMES[spec.agent_tier[n]], f"{self.out.reward[b, n]:.2f}", *values, targets])
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        return "\n".join([head, *lines]) + "\n"
+
+
+def sum_of_rewards(out: Outcome) -> F8:
+    """Return the reward (B,) of the joint agent: the sum over agents."""
+    return out.reward.sum(axis=1, dtype=np.float64)
