@@ -1,0 +1,32 @@
+"""``edge-rllib bench``: measure, print a table, write it as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from pathlib import Path
+
+_N_PROCESSES = 6  # the largest measurement: main, two env runners, two learners, one to spare
+_MODULES = {"world": "world", "sample": "sampling", "train": "training"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is measured and where the figures go."""
+    parser.add_argument("what", choices=list(_MODULES), help="worlds alone, sampling, or training")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder for bench/WHAT.json")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure and print; nothing else should run on the machine meanwhile."""
+    from edge_rllib.experiment.bench import table
+
+    if arguments.what != "world":
+        from edge_rllib.experiment.build import start_ray
+
+        start_ray(_N_PROCESSES)
+    measured = importlib.import_module(f"edge_rllib.experiment.bench.{_MODULES[arguments.what]}").rows()
+    path = arguments.results / "bench" / f"{arguments.what}.json"
+    table.save(measured, path)
+    print(table.text(measured))
+    print(f"written to {path}")
+    return 0
