@@ -89,9 +89,7 @@ def check_workload(
             if left.tobytes() != right.tobytes():
                 raise ConformanceError(f"{label}: two tables of the same draws differ in {name}")
         if len(table.node) and table.created_s[-1] >= horizon_s:
-            raise ConformanceError(
-                f"{label}: a task is created at {table.created_s[-1]} s, the horizon is {horizon_s} s"
-            )
+            raise ConformanceError(f"{label}: a task is created at {table.created_s[-1]:g} s, horizon {horizon_s:g} s")
         tables.append(table)
     n_tasks = sum(len(table.node) for table in tables)
     _check_rate(label, workload.mean_rate_hz(topology), n_tasks, n_worlds * horizon_s)

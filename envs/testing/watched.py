@@ -55,7 +55,7 @@ class Watched:
         compare(self._name, f"step wrote into an outcome of an earlier step {at}", before, other)
         self._check_shown(out, at)
         if not np.isfinite(out.reward).all():
-            raise ConformanceError(f"{self._name}: reward is {_first(out.reward, ~np.isfinite(out.reward))} {at}")
+            raise ConformanceError(f"{self._name}: reward{_first(out.reward, ~np.isfinite(out.reward))} {at}")
         self._check_endings(out, at)
         return _copy(out)
 
