@@ -1,0 +1,121 @@
+"""Names: what they stand for, what is near, and that the table, the files and the yaml hold together."""
+
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+from importlib.metadata import EntryPoint
+
+import pytest
+import yaml
+
+from edge_rllib.config.paths import config_names, config_root
+from envs import registry
+from envs.baselines.base import Rule
+from envs.errors import EdgeError, UnknownName
+from envs.topologies.topology import TopologyBuilder
+from envs.workloads.workload import Workload
+from envs.world import World
+
+BASES = {
+    "baseline": (Rule, "envs.baselines"),
+    "topology": (TopologyBuilder, "envs.topologies"),
+    "workload": (Workload, "envs.workloads"),
+    "world": (World, "envs"),
+}
+PARTS = [(kind, name) for kind in ("baseline", "topology", "workload") for name in registry.names(kind)]
+
+
+@pytest.fixture
+def empty_additions(monkeypatch):
+    monkeypatch.setattr(registry, "_ADDED", {})
+
+
+@pytest.mark.parametrize("kind", BASES)
+def test_every_name_stands_for_a_class_of_its_kind(kind):
+    base, _ = BASES[kind]
+    assert registry.BUILT_IN[kind]
+    assert all(issubclass(registry.resolve(kind, name), base) for name in registry.BUILT_IN[kind])
+
+
+@pytest.mark.parametrize("kind", BASES)
+def test_every_class_in_the_folder_is_registered(kind):
+    base, package = BASES[kind]
+    found = set()
+    for info in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+        module = importlib.import_module(info.name)
+        for _, member in inspect.getmembers(module, inspect.isclass):
+            if member.__module__ == info.name and issubclass(member, base) and not inspect.isabstract(member):
+                found.add(f"{member.__module__}:{member.__name__}")
+    assert found == set(registry.BUILT_IN[kind].values())
+
+
+@pytest.mark.parametrize("kind", BASES)
+def test_every_name_has_its_yaml_and_no_yaml_is_an_orphan(kind):
+    assert config_names(kind) == sorted(registry.BUILT_IN[kind])
+
+
+@pytest.mark.parametrize(("kind", "name"), PARTS)
+def test_keys_of_the_yaml_are_the_fields_without_defaults(kind, name):
+    values = yaml.safe_load((config_root() / kind / f"{name}.yaml").read_text())
+    fields = dataclasses.fields(registry.resolve(kind, name))
+    assert sorted(values) == sorted(field.name for field in fields)
+    assert all(field.default is field.default_factory is dataclasses.MISSING for field in fields)
+
+
+def test_unknown_name_says_what_is_near_and_where_it_stands():
+    with pytest.raises(UnknownName) as caught:
+        registry.resolve("baseline", "least_queu", "run/x.yaml, key 'rules'")
+    assert str(caught.value) == (
+        "no baseline named 'least_queu'; did you mean 'least_queue'? (run/x.yaml, key 'rules')"
+    )
+    assert isinstance(caught.value, LookupError)
+
+
+def test_unknown_name_that_is_near_to_nothing_lists_the_known_ones():
+    with pytest.raises(UnknownName, match="no world named 'qqq'; known: fog, matching"):
+        registry.resolve("world", "qqq")
+
+
+def test_unknown_kind_has_no_names():
+    assert registry.names("nothing") == []
+    with pytest.raises(UnknownName, match="known: none"):
+        registry.resolve("nothing", "x")
+
+
+@pytest.mark.usefixtures("empty_additions")
+def test_register_takes_an_object_or_a_place():
+    class Mine:
+        pass
+
+    registry.register("baseline", "mine", Mine)
+    registry.register("baseline", "yours", "envs.baselines.local:Local")
+    assert registry.resolve("baseline", "mine") is Mine
+    assert registry.resolve("baseline", "yours").__name__ == "Local"
+    assert registry.lookup("baseline", "yours") == "envs.baselines.local:Local"
+    assert {"mine", "yours", "local"} <= set(registry.names("baseline"))
+
+
+@pytest.mark.usefixtures("empty_additions")
+@pytest.mark.parametrize("name", ["local", "mine"])
+def test_register_refuses_a_taken_name(name):
+    registry.register("baseline", "mine", object)
+    with pytest.raises(EdgeError, match=f"baseline '{name}' is registered already; choose another name"):
+        registry.register("baseline", name, object)
+
+
+def test_another_distribution_adds_names_through_its_entry_points(monkeypatch):
+    groups = []
+
+    def entry_points(group):
+        groups.append(group)
+        return [EntryPoint("theirs", "envs.baselines.local:Local", group)] if group == "edge_rllib.baseline" else []
+
+    monkeypatch.setattr(registry, "entry_points", entry_points)
+    registry._plugins.cache_clear()
+    try:
+        assert registry.resolve("baseline", "theirs").__name__ == "Local"
+        assert "theirs" not in registry.names("topology")
+    finally:
+        registry._plugins.cache_clear()
+    assert groups == ["edge_rllib.baseline", "edge_rllib.topology"]
