@@ -27,6 +27,7 @@ from edge_rllib.runners.multi_agent_env import EdgeMultiAgentEnv
 from edge_rllib.runners.report import WORLD
 from edge_rllib.runners.rollout import Rollout
 from envs.constants import EVALUATION_WORLD_ID
+from envs.errors import ConfigError
 from envs.scenario import make
 
 NEVER = 10**9  # an interval beyond any run: builds the evaluation runner for explicit calls only
@@ -56,6 +57,10 @@ class BatchedConfig(AlgorithmConfig):
     def apply(self, settings: RunSettings, module_class: type, model_config: dict[str, Any], is_central: bool) -> Any:
         """Set worlds, runners, learners, modules and seeds; ``fragment_steps`` must be set before."""
         spec = make(settings.scenario, 1, settings.seed).spec
+        if spec.n_decisions != 1:
+            raise ConfigError(
+                f"scenario {spec.scenario}: {spec.n_decisions} decisions a step do not fit; the algorithms take one"
+            )
         mapping = agent_mapping(spec, settings.module_sharing)
         observation_space, action_space = agent_spaces(spec, is_central)
         self.n_agents = spec.n_agents
@@ -111,24 +116,25 @@ class BatchedAlgorithm(Algorithm):
         settings = self.config.env_config
         self._summariser = make(settings["scenario"], 1, settings["seed"])
 
-    def collect(self) -> list[Any]:
-        """Sample at least the train batch; return rollouts of a local runner, or references by rollout and learner.
+    def collect(self, n_steps: int = 0) -> list[Any]:
+        """Sample at least ``n_steps`` environment steps, by default the train batch.
 
+        Return the rollouts of a local runner, or references by rollout and learner.
         Runners that die meanwhile are left out; RLlib restarts them and hands them the weights.
         """
-        group, wanted = self.env_runner_group, self.config.total_train_batch_size
+        group, wanted = self.env_runner_group, n_steps or self.config.total_train_batch_size
         data: list[Any] = []
         reports: list[Any] = []
-        sums, n_summed, n_steps = np.zeros(len(self._summariser.spec.sum_names)), 0, 0
+        sums, n_summed, n_sampled = np.zeros(len(self._summariser.spec.sum_names)), 0, 0
         with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
-            while n_steps < wanted:
+            while n_sampled < wanted:
                 results = self._sample_once(group)
                 if not results:
                     break  # all runners failed or were late; the next iteration finds them restarted
                 for parts, steps, report, (more, count) in results:
                     data += parts
                     reports.append(report)
-                    sums, n_summed, n_steps = sums + more, n_summed + count, n_steps + steps
+                    sums, n_summed, n_sampled = sums + more, n_summed + count, n_sampled + steps
         if reports:
             self.metrics.aggregate(reports, key=ENV_RUNNER_RESULTS)
         if n_summed:

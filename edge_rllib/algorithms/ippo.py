@@ -6,21 +6,49 @@ in the StarCraft Multi-Agent Challenge?, 2020]
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
+import torch
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
+from ray.rllib.core.columns import Columns
+from torch import Tensor
 
 from edge_rllib.algorithms.base import BatchedConfig
 from edge_rllib.algorithms.learner import RolloutLearner
 from edge_rllib.algorithms.on_policy import OnPolicy, OnPolicyParams
 from edge_rllib.algorithms.settings import RunSettings
+from edge_rllib.modules.distribution import TargetDistribution
 from envs.errors import ConfigError
+
+APPROXIMATE_KL = "approximate_kl"  # nats
+CLIPPED_FRACTION = "clipped_frac"
 
 
 class IppoLearner(RolloutLearner, PPOTorchLearner):
-    """RLlib's PPO loss on rollouts."""
+    """RLlib's PPO loss on rollouts; with the last minibatch it logs how far the policy has moved."""
+
+    def compute_loss_for_module(
+        self, *, module_id: str, config: Any, batch: Mapping[str, Any], fwd_out: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Return RLlib's loss."""
+        if self.is_last_minibatch:
+            self._log_distance(module_id, config.clip_param, batch, fwd_out[Columns.ACTION_DIST_INPUTS])
+        loss: Tensor = super().compute_loss_for_module(module_id=module_id, config=config, batch=batch, fwd_out=fwd_out)
+        return loss
+
+    @torch.no_grad()
+    def _log_distance(self, module_id: str, clip: float, batch: Mapping[str, Any], logits: Tensor) -> None:
+        """Log the divergence from the old policy by Schulman's estimator k3, and the share of clipped ratios."""
+        log_ratio = TargetDistribution.from_logits(logits).logp(batch[Columns.ACTIONS]) - batch[Columns.ACTION_LOGP]
+        ratio = log_ratio.exp()
+        distances = {
+            APPROXIMATE_KL: (ratio - 1.0 - log_ratio).mean(),
+            CLIPPED_FRACTION: ((ratio - 1.0).abs() > clip).float().mean(),
+        }
+        self.metrics.log_dict(distances, key=module_id, window=1)
 
 
 class IppoConfig(BatchedConfig, PPOConfig):
@@ -55,7 +83,7 @@ class IppoParams(OnPolicyParams):
     kl_coeff: float  # first weight of the divergence from the old policy; 0 leaves the term out
     kl_target: float  # divergence in nats that the weight adapts to; unused at kl_coeff 0
 
-    is_central = False
+    is_central: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -46,6 +46,11 @@ class RolloutLearner(TorchLearner):
             lr_or_lr_schedule=config.lr,
         )
 
+    @property
+    def is_last_minibatch(self) -> bool:
+        """Return whether the current step is the last one of an update from rollouts."""
+        return self._minibatches is not None and self._minibatches.is_last
+
     def update(self, batch: Any = None, training_data: Any = None, **kwargs: Any) -> Any:
         """Train on rollouts, or on whatever RLlib's own Learner accepts."""
         if training_data is None and isinstance(batch, Rollout):
@@ -155,7 +160,7 @@ class RolloutLearner(TorchLearner):
     def _update_module_kl_coeff(self, *, module_id: str, config: Any, kl_loss: float) -> None:
         """Adapt to the divergence over all learners, so that the coefficients stay equal."""
         share = self._minibatches.share_of[module_id] if self._minibatches is not None else 1.0
-        divergence = torch.tensor([float(kl_loss) * share], dtype=torch.float64)
+        divergence = torch.tensor([float(kl_loss) * share], dtype=torch.float64, device=self.device)
         compat.sum_over_learners([divergence])
         super()._update_module_kl_coeff(module_id=module_id, config=config, kl_loss=float(divergence))
 

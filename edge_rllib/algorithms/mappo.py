@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ray.rllib.algorithms.ppo import PPO
 
@@ -35,7 +35,7 @@ class Mappo(OnPolicy, PPO):
 class MappoParams(IppoParams):
     """Values of PPO; the critic is central."""
 
-    is_central = True
+    is_central: ClassVar[bool] = True
 
     def empty_config(self) -> Any:
         """Return a config of the algorithm's own class."""

@@ -30,6 +30,7 @@ class Table(NamedTuple):
 
     def take(self, rows: Tensor) -> dict[str, Tensor]:
         """Return the columns of some rows."""
+        rows = rows.to(self.group_of.device)
         taken = {name: column.index_select(0, rows) for name, column in self.columns.items()}
         if self.shared:
             groups = self.group_of.index_select(0, rows)
@@ -46,6 +47,7 @@ class Layout(NamedTuple):
 
 def layout(world: Tensor) -> Layout:
     """Return the layout of rows with world ids (R,); a collective call among learners."""
+    world = world.cpu()
     ids, counts = torch.unique(world, return_counts=True)
     everyone = compat.gather_objects((ids.tolist(), counts.tolist()))
     size_of = {world_id: count for part in everyone for world_id, count in zip(*part, strict=True)}
@@ -74,6 +76,7 @@ class Minibatches:
         self.env_steps = env_steps
         self.layouts = {module_id: layout(table.world) for module_id, table in self.tables.items()}
         self.share_of: dict[str, float] = {}
+        self.is_last = False
         self._plan = (1, 0, 0)
 
     def plan(self, n_epochs: int, minibatch_rows: int, seed: int) -> None:
@@ -90,13 +93,14 @@ class Minibatches:
         n_epochs, _, seed = self._plan
         count = self.n_minibatches()
         generator = torch.Generator().manual_seed(seed)
-        for _ in range(n_epochs):
+        for epoch in range(n_epochs):
             parts = {
                 module_id: torch.randperm(place.n_total, generator=generator).tensor_split(count)
                 for module_id, place in self.layouts.items()
                 if place.n_total
             }
             for index in range(count):
+                self.is_last = (epoch, index) == (n_epochs - 1, count - 1)
                 yield self._minibatch({module_id: part[index] for module_id, part in parts.items()}, count)
 
     def _minibatch(self, places: Mapping[str, Tensor], count: int) -> Any:

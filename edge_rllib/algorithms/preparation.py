@@ -173,7 +173,7 @@ def join(tables: Sequence[Table]) -> Table:
 
 def global_moments(rows: Tensor) -> Moments:
     """Return the moments of the rows (R, F) of all learners."""
-    own = moments(rows) if len(rows) else Moments(*(torch.zeros(rows.shape[1:], dtype=torch.float64),) * 3)
+    own = moments(rows) if len(rows) else Moments(*(rows.new_zeros(rows.shape[1:], dtype=torch.float64),) * 3)
     if compat.n_data_parallel() == 1:
         return own
     count = own.count.reshape(1).clone()

@@ -15,7 +15,7 @@ from edge_rllib.ops import categorical
 
 
 class TargetDistribution(Distribution):
-    """A categorical distribution that normalises its logits at most once and builds no ``torch.distributions`` object."""
+    """A categorical distribution that normalises its logits when first asked, without ``torch.distributions``."""
 
     def __init__(self, logits: Tensor) -> None:
         super().__init__()

@@ -60,7 +60,9 @@ class RunningScale(nn.Module):
     def merge(self, batch: Moments, memory: float = 1.0) -> None:
         """Take in a batch's moments; ``memory`` in [0, 1] scales the weight of everything seen before."""
         seen = float(self.count) * memory
-        known = Moments(torch.tensor(seen, dtype=torch.float64), self.mean.double(), self.std.double().square() * seen)
+        known = Moments(
+            self.mean.new_tensor(seen, dtype=torch.float64), self.mean.double(), self.std.double().square() * seen
+        )
         merged = combine(known, Moments(*(part.to(self.mean.device) for part in batch)))
         variance = merged.squares / merged.count.clamp_min(1.0)
         self.mean.copy_(merged.mean)
