@@ -19,6 +19,7 @@ F8 = npt.NDArray[np.float64]
 I8 = npt.NDArray[np.int64]
 U8 = npt.NDArray[np.uint64]
 BOOL = npt.NDArray[np.bool_]
+ROWS = npt.NDArray[np.void]  # rows with named fields: ``Annotated[ROWS, "B P", "meaning", row_type(Fields)]``
 
 _DTYPES: dict[Any, np.dtype[Any]] = {
     F4: np.dtype(np.float32),
@@ -41,18 +42,29 @@ def declared_arrays(record_type: type) -> Iterator[tuple[str, np.dtype[Any], tup
     for name, hint in hints.items():
         if get_origin(hint) is not Annotated:
             continue
-        array_type, axes, meaning = get_args(hint)
+        array_type, axes, meaning, *row = get_args(hint)
         unknown = [axis for axis in axes.split() if axis not in AXES]
         if unknown:
             raise ArrayError(f"{record_type.__name__}.{name}: unknown axis {unknown[0]!r}; known: {' '.join(AXES)}")
-        yield name, _DTYPES[array_type], tuple(axes.split()), meaning
+        yield name, row[0] if row else _DTYPES[array_type], tuple(axes.split()), meaning
+
+
+def row_type(fields: type) -> np.dtype[Any]:
+    """Return the dtype of rows whose fields are declared in a class as ``Annotated[float | int, "meaning"]``.
+
+    What belongs together lies together in memory: an event reads one row, not a cache line for each field.
+    """
+    hints = get_type_hints(fields, include_extras=True)
+    kinds = {float: np.float64, int: np.int64}
+    return np.dtype([(name, kinds[get_args(hint)[0]]) for name, hint in hints.items()])
 
 
 def allocate(record_type: type[Record], sizes: Mapping[str, int], **others: Any) -> Record:
     """Return a record of zeros whose axes have the given sizes; ``others`` are its fields that are not arrays."""
-    arrays = {
-        name: np.zeros([sizes[axis] for axis in axes], dtype) for name, dtype, axes, _ in declared_arrays(record_type)
-    }
+    arrays: dict[str, Any] = {}
+    for name, dtype, axes, _ in declared_arrays(record_type):
+        array = np.zeros([sizes[axis] for axis in axes], dtype)
+        arrays[name] = array.view(np.recarray) if dtype.names else array
     return record_type(**arrays, **others)
 
 

@@ -74,24 +74,24 @@ def _squash(value: float, scale: float) -> float:
 @kernel
 def read_reports(state: FogState, network: Network, rules: Rules, b: int) -> None:
     """Fill the ``seen_`` arrays of world ``b``: the queues as agents at each report lag see them."""
-    now_s = state.slot[b] * rules.slot_s
+    now_s = state.world[b].slot * rules.slot_s
     for u in range(network.report_lag_slots.size):
         lag = network.report_lag_slots[u]
-        sent = max(state.slot[b] - lag, 0)  # before the first report has arrived: the empty network of slot 0
+        sent = max(state.world[b].slot - lag, 0)  # before the first report has arrived: the empty network of slot 0
         sent -= sent % rules.report_every_slots
-        place = sent % state.report_tasks.shape[1]
-        age_s = (state.slot[b] - sent) * rules.slot_s
+        place = sent % state.report.shape[1]
+        age_s = (state.world[b].slot - sent) * rules.slot_s
         for m in range(network.tier.size):
             if lag == 0:
-                tasks = float(state.n_waiting[b, m] + state.n_busy[b, m])
+                tasks = float(state.node[b, m].n_waiting + state.node[b, m].n_busy)
                 wait_s = backlog_s(state, network, b, m, now_s) / network.n_cores[m]
             else:
-                tasks = state.report_tasks[b, place, m]
-                wait_s = max(state.report_backlog_s[b, place, m] / network.n_cores[m] - age_s, 0.0)
-            state.seen_tasks[b, u, m] = tasks
-            state.seen_wait_s[b, u, m] = wait_s
-            state.seen_fill_frac[b, u, m] = tasks / network.queue_places[m]
-            state.seen_wait[b, u, m] = _squash(wait_s, rules.time_scale_s)
+                tasks = state.report[b, place, m].tasks
+                wait_s = max(state.report[b, place, m].backlog_s / network.n_cores[m] - age_s, 0.0)
+            state.seen[b, u, m].tasks = tasks
+            state.seen[b, u, m].wait_s = wait_s
+            state.seen[b, u, m].fill_frac = tasks / network.queue_places[m]
+            state.seen[b, u, m].wait = _squash(wait_s, rules.time_scale_s)
 
 
 @inlined
@@ -104,15 +104,15 @@ def _estimate(
     upload_s, return_s = 0.0, 0.0
     if link >= 0:
         queued_s = max(state.channel_free_s[b, network.link_channel[link]] - now_s, 0.0)
-        upload_s = queued_s + state.size_bits[b, task] / network.link_rate_bps[link] + network.link_delay_s[link]
+        upload_s = queued_s + state.task[b, task].size_bits / network.link_rate_bps[link] + network.link_delay_s[link]
         back = network.link_back[link]
-        return_s = state.result_bits[b, task] / network.link_rate_bps[back] + network.link_delay_s[back]
+        return_s = state.task[b, task].result_bits / network.link_rate_bps[back] + network.link_delay_s[back]
         u = network.report_lag[n, k]
-        is_queued = state.seen_tasks[b, u, node] >= network.n_cores[node]
-        wait_s = max(state.seen_wait_s[b, u, node] - upload_s, 0.0) if is_queued else 0.0
+        is_queued = state.seen[b, u, node].tasks >= network.n_cores[node]
+        wait_s = max(state.seen[b, u, node].wait_s - upload_s, 0.0) if is_queued else 0.0
     else:
         wait_s = wait_at_home_s(state, network, b, task, node, now_s)
-    work_cycles = state.work_cycles[b, task]
+    work_cycles = state.task[b, task].work_cycles
     service_s = work_cycles / network.core_hz[node] if work_cycles > 0.0 else 0.0
     return upload_s, wait_s, service_s, return_s
 
@@ -122,10 +122,10 @@ def _write_own(row: F4, state: FogState, network: Network, rules: Rules, b: int,
     """Fill the features (own,) of an agent's own node and next task."""
     node = network.node_of_agent[n]
     scale_s = rules.time_scale_s
-    task = state.next_task[b, n]
-    row[1] = state.seen_fill_frac[b, 0, node]
-    row[2] = state.n_busy[b, node] / network.n_cores[node]
-    row[3] = state.seen_wait[b, 0, node]
+    task = state.agent[b, n].next_task
+    row[1] = state.seen[b, 0, node].fill_frac
+    row[2] = state.node[b, node].n_busy / network.n_cores[node]
+    row[3] = state.seen[b, 0, node].wait
     tier = network.tier[node]
     row[10] = 1.0 if tier == 0 else 0.0
     row[11] = 1.0 if tier == 1 else 0.0
@@ -135,14 +135,14 @@ def _write_own(row: F4, state: FogState, network: Network, rules: Rules, b: int,
         row[4:10] = 0.0
         return
     row[0] = 1.0
-    work_cycles = state.work_cycles[b, task]
+    work_cycles = state.task[b, task].work_cycles
     row[4] = _squash(work_cycles / network.core_hz[node] if work_cycles > 0.0 else 0.0, scale_s)
-    row[5] = _squash(state.size_bits[b, task], _SIZE_SCALE_BITS)
-    row[6] = _squash(state.result_bits[b, task], _SIZE_SCALE_BITS)
-    slack_s = min(max(state.due_s[b, task] - now_s, -_FAR), _FAR)
+    row[5] = _squash(state.task[b, task].size_bits, _SIZE_SCALE_BITS)
+    row[6] = _squash(state.task[b, task].result_bits, _SIZE_SCALE_BITS)
+    slack_s = min(max(state.task[b, task].due_s - now_s, -_FAR), _FAR)
     row[7] = slack_s / (abs(slack_s) + scale_s)
-    row[8] = _squash(now_s - state.created_s[b, task], scale_s)
-    row[9] = state.n_hops[b, task] / max(rules.max_hops, 1)
+    row[8] = _squash(now_s - state.task[b, task].created_s, scale_s)
+    row[9] = state.task[b, task].n_hops / max(rules.max_hops, 1)
 
 
 @inlined
@@ -157,11 +157,11 @@ def _write_target(
     scale_s = rules.time_scale_s
     u = network.report_lag[n, k]
     row[0] = 1.0
-    row[1] = state.seen_fill_frac[b, u, node]
-    row[2] = state.seen_wait[b, u, node]
+    row[1] = state.seen[b, u, node].fill_frac
+    row[2] = state.seen[b, u, node].wait
     row[3] = 1.0 if network.tier[node] == 1 else 0.0
     row[4] = 1.0 if network.tier[node] == 2 else 0.0
-    task = state.next_task[b, n]
+    task = state.agent[b, n].next_task
     if task < 0:
         row[_N_WITHOUT_TASK:] = 0.0
         return
@@ -172,7 +172,7 @@ def _write_target(
     row[7] = _squash(service_s, scale_s)
     row[8] = _squash(return_s, scale_s)
     row[9] = _squash(response_s, scale_s)
-    slack_s = state.due_s[b, task] - now_s - way_home_s(state, network, b, task, state.n_hops[b, task])
+    slack_s = state.task[b, task].due_s - now_s - way_home_s(state, network, b, task, state.task[b, task].n_hops)
     margin_s = min(max(slack_s - response_s, -_FAR), _FAR)
     row[10] = margin_s / (abs(margin_s) + scale_s)
 
@@ -182,9 +182,9 @@ def write_observation(
     observation: F4, target_mask: BOOL, state: FogState, network: Network, rules: Rules, b: int
 ) -> None:
     """Fill ``observation`` (N, F) and ``target_mask`` (N, K) of world ``b``."""
-    now_s = state.slot[b] * rules.slot_s
+    now_s = state.world[b].slot * rules.slot_s
     for n in range(network.node_of_agent.size):
-        has_task = state.next_task[b, n] >= 0
+        has_task = state.agent[b, n].next_task >= 0
         _write_own(observation[n, :_N_OWN], state, network, rules, b, n, now_s)
         for k in range(network.target_node.shape[1]):
             start = _N_OWN + k * _N_TARGET
@@ -195,14 +195,14 @@ def write_observation(
 @kernel
 def write_global_state(row: F4, state: FogState, network: Network, rules: Rules, b: int) -> None:
     """Fill the global state (4 M + C,): share of places, of cores, backlog, work on its way; backlog of channels."""
-    now_s = state.slot[b] * rules.slot_s
+    now_s = state.world[b].slot * rules.slot_s
     n_nodes = network.tier.size
     for m in range(n_nodes):
         cores_hz = network.core_hz[m] * network.n_cores[m]
-        inbound_s = state.inbound_cycles[b, m] / cores_hz if state.inbound_cycles[b, m] > 0.0 else 0.0
-        row[4 * m] = state.seen_fill_frac[b, 0, m]
-        row[4 * m + 1] = state.n_busy[b, m] / network.n_cores[m]
-        row[4 * m + 2] = state.seen_wait[b, 0, m]
+        inbound_s = state.node[b, m].inbound_cycles / cores_hz if state.node[b, m].inbound_cycles > 0.0 else 0.0
+        row[4 * m] = state.seen[b, 0, m].fill_frac
+        row[4 * m + 1] = state.node[b, m].n_busy / network.n_cores[m]
+        row[4 * m + 2] = state.seen[b, 0, m].wait
         row[4 * m + 3] = _squash(inbound_s, rules.time_scale_s)
     for c in range(state.channel_free_s.shape[1]):
         row[4 * n_nodes + c] = _squash(max(state.channel_free_s[b, c] - now_s, 0.0), rules.time_scale_s)
@@ -211,11 +211,11 @@ def write_global_state(row: F4, state: FogState, network: Network, rules: Rules,
 @kernel
 def write_view(view: View, state: FogState, network: Network, rules: Rules, b: int) -> None:
     """Fill the view of world ``b``; times are infinite where there is no target, 0 where there is no task."""
-    now_s = state.slot[b] * rules.slot_s
+    now_s = state.world[b].slot * rules.slot_s
     for n in range(network.node_of_agent.size):
-        task = state.next_task[b, n]
+        task = state.agent[b, n].next_task
         view.has_task[b, n] = task >= 0
-        home_s = way_home_s(state, network, b, task, state.n_hops[b, task]) if task >= 0 else 0.0
+        home_s = way_home_s(state, network, b, task, state.task[b, task].n_hops) if task >= 0 else 0.0
         for k in range(network.target_node.shape[1]):
             node = network.target_node[n, k]
             view.target_mask[b, n, k] = k == 0 or (task >= 0 and node >= 0)
@@ -223,7 +223,7 @@ def write_view(view: View, state: FogState, network: Network, rules: Rules, b: i
             tasks, fill = np.inf, np.inf
             if node >= 0:
                 u = network.report_lag[n, k]
-                tasks, fill = state.seen_tasks[b, u, node], state.seen_fill_frac[b, u, node]
+                tasks, fill = state.seen[b, u, node].tasks, state.seen[b, u, node].fill_frac
                 times = (0.0, 0.0, 0.0, 0.0)
                 if task >= 0:
                     times = _estimate(state, network, b, task, n, k, now_s)

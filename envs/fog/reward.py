@@ -64,18 +64,18 @@ def write_reward(reward: F4, state: FogState, weights: RewardWeights, b: int) ->
     for n in range(n_agents):
         if weights.form == DENSE:
             value = (
-                weights.utility * state.decided[b, n]
-                - weights.wait * state.expected_wait_s[b, n]
-                - weights.transfer * state.expected_transfer_s[b, n]
-                - weights.service * state.expected_service_s[b, n]
-                - weights.overload * state.expected_overload[b, n]
-                - weights.late * state.expected_late[b, n]
+                weights.utility * state.agent[b, n].decided
+                - weights.wait * state.agent[b, n].expected_wait_s
+                - weights.transfer * state.agent[b, n].expected_transfer_s
+                - weights.service * state.agent[b, n].expected_service_s
+                - weights.overload * state.agent[b, n].expected_overload
+                - weights.late * state.agent[b, n].expected_late
             )
         else:
-            value = weights.utility * state.step_in_time[b, n] - weights.drop * state.step_dropped[b, n]
+            value = weights.utility * state.agent[b, n].step_in_time - weights.drop * state.agent[b, n].step_dropped
             if weights.form == RESPONSE:
-                value -= weights.late * state.step_late[b, n] + weights.response * state.step_alive_s[b, n]
-        value -= weights.energy * state.step_energy_j[b, n]
+                value -= weights.late * state.agent[b, n].step_late + weights.response * state.agent[b, n].step_alive_s
+        value -= weights.energy * state.agent[b, n].step_energy_j
         reward[n] = value
         total += value
     if weights.team_frac > 0.0:

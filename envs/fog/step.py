@@ -17,17 +17,19 @@ from envs.world import Outcome
 @inlined
 def _clear_step(state: FogState, b: int) -> None:
     """Zero what is added up over a step."""
-    state.step_in_time[b, :] = 0.0
-    state.step_late[b, :] = 0.0
-    state.step_dropped[b, :] = 0.0
-    state.step_alive_s[b, :] = 0.0
-    state.step_energy_j[b, :] = 0.0
-    state.decided[b, :] = 0.0
-    state.expected_wait_s[b, :] = 0.0
-    state.expected_transfer_s[b, :] = 0.0
-    state.expected_service_s[b, :] = 0.0
-    state.expected_overload[b, :] = 0.0
-    state.expected_late[b, :] = 0.0
+    for n in range(state.agent.shape[1]):
+        agent = state.agent[b, n]
+        agent.step_in_time = 0.0
+        agent.step_late = 0.0
+        agent.step_dropped = 0.0
+        agent.step_alive_s = 0.0
+        agent.step_energy_j = 0.0
+        agent.decided = 0.0
+        agent.expected_wait_s = 0.0
+        agent.expected_transfer_s = 0.0
+        agent.expected_service_s = 0.0
+        agent.expected_overload = 0.0
+        agent.expected_late = 0.0
 
 
 @inlined
@@ -37,7 +39,7 @@ def _decide_all(
     """Carry out all decisions (N, D); who goes first rotates by slot, so that nobody always has the channel first."""
     n_agents = network.node_of_agent.size
     for turn in range(n_agents):
-        n = (turn + state.slot[b]) % n_agents
+        n = (turn + state.world[b].slot) % n_agents
         decide(state, network, rules, b, n, decision[n], chosen[n])
     if is_dense:
         for n in range(n_agents):
@@ -66,13 +68,13 @@ def step_worlds(
 ) -> int:
     """Advance all worlds by a step under ``decision`` (B, N, D); return how many ended."""
     n_ended = 0
-    for b in range(state.slot.size):
+    for b in range(state.world.size):
         _clear_step(state, b)
         _decide_all(state, network, rules, weights.form == DENSE, b, decision[b], chosen)
         for _ in range(rules.slots_per_step):
             run_slot(state, network, rules, arrivals, b)
         write_reward(out.reward[b], state, weights, b)
-        is_over = state.slot[b] >= rules.horizon_slots
+        is_over = state.world[b].slot >= rules.horizon_slots
         out.terminated[b] = False
         out.truncated[b] = is_over
         if is_over:
@@ -85,35 +87,45 @@ def step_worlds(
 @kernel
 def view_worlds(view: View, state: FogState, network: Network, rules: Rules) -> None:
     """Write the view of every world."""
-    for b in range(state.slot.size):
+    for b in range(state.world.size):
         write_view(view, state, network, rules, b)
 
 
 @kernel
 def clear_world(state: FogState, b: int) -> None:
     """Empty world ``b``: no task, no report, instant 0."""
-    n_tasks = state.stage.shape[1]
-    state.slot[b] = 0
-    state.next_arrival[b] = 0
-    state.stage[b, :] = 0
-    state.heap_place[b, :] = -1
-    state.heap_size[b] = 0
-    state.n_free[b] = n_tasks
+    n_tasks = state.task.shape[1]
+    state.world[b].slot = 0
+    state.world[b].next_arrival = 0
+    state.world[b].heap_size = 0
+    state.world[b].n_logged = 0
+    state.world[b].n_free = n_tasks
     for task in range(n_tasks):
+        state.task[b, task].stage = 0
+        state.task[b, task].heap_place = -1
         state.free_task[b, task] = n_tasks - 1 - task
-    state.first[b, :] = -1
-    state.last[b, :] = -1
-    state.n_waiting[b, :] = 0
-    state.n_busy[b, :] = 0
-    state.n_inbound[b, :] = 0
-    state.waiting_cycles[b, :] = 0.0
-    state.service_end_s[b, :] = 0.0
-    state.inbound_cycles[b, :] = 0.0
+    for m in range(state.node.shape[1]):
+        _clear_node(state, b, m)
+    for n in range(state.agent.shape[1]):
+        state.agent[b, n].next_task = -1
+        state.agent[b, n].n_alive = 0
     state.channel_free_s[b, :] = 0.0
-    state.report_tasks[b, :, :] = 0.0
-    state.report_backlog_s[b, :, :] = 0.0
-    state.next_task[b, :] = -1
-    state.n_alive[b, :] = 0
     state.sums[b, :] = 0.0
-    state.n_logged[b] = 0
     _clear_step(state, b)
+
+
+@inlined
+def _clear_node(state: FogState, b: int, m: int) -> None:
+    """Empty a node and its reports."""
+    node = state.node[b, m]
+    node.first = -1
+    node.last = -1
+    node.n_waiting = 0
+    node.n_busy = 0
+    node.n_inbound = 0
+    node.waiting_cycles = 0.0
+    node.service_end_s = 0.0
+    node.inbound_cycles = 0.0
+    for place in range(state.report.shape[1]):
+        state.report[b, place, m].tasks = 0.0
+        state.report[b, place, m].backlog_s = 0.0

@@ -50,7 +50,7 @@ class FogWorld(World):
         self._weights = reward_weights(params.reward)
         self.spec = self._build_spec(n_worlds)
         self.state: FogState = allocate(FogState, self._sizes())
-        self.state.world_id[:] = first_world_id + np.arange(n_worlds)
+        self.state.world["world_id"] = first_world_id + np.arange(n_worlds)
         self._arrivals = ArrivalTables(
             scenario.workload, self.topology, params.horizon_s, n_worlds, key_from_seed(seed, "world")
         )
@@ -60,8 +60,8 @@ class FogWorld(World):
     def reset(self, world_ids: Sequence[int] | I8 | None, out: Outcome) -> None:
         """Start the first episode of every world; see World.reset."""
         if world_ids is not None:
-            self.state.world_id[:] = world_ids
-        self.state.episode[:] = 0
+            self.state.world["world_id"] = world_ids
+        self.state.world["episode"] = 0
         for b in range(self.spec.n_worlds):
             self._begin_episode(b, out)
         out.reward[:] = 0.0
@@ -122,12 +122,12 @@ class FogWorld(World):
 
     def task_log(self, b: int) -> F8:
         """Return the rows of the current episode's task log of a world, columns LOG_COLUMNS."""
-        n_rows = min(int(self.state.n_logged[b]), self._params.task_log_places)
+        n_rows = min(int(self.state.world["n_logged"][b]), self._params.task_log_places)
         return self.state.log[b, :n_rows].copy()
 
     def _begin_episode(self, b: int, out: Outcome) -> None:
         """Draw the tasks of a world's episode, empty the world and write its first observation."""
-        self._arrivals.renew(b, int(self.state.world_id[b]), int(self.state.episode[b]))
+        self._arrivals.renew(b, int(self.state.world["world_id"][b]), int(self.state.world["episode"][b]))
         clear_world(self.state, b)
         observe_world(out, self.state, self.network, self._rules, b)
 
@@ -137,14 +137,14 @@ class FogWorld(World):
             out.final_observation[b] = out.observation[b]
             out.final_state[b] = out.state[b]
             out.final_sums[b] = self.state.sums[b]
-            self.state.episode[b] += 1
+            self.state.world["episode"][b] += 1
             self._begin_episode(int(b), out)
 
     def _refuse_masked(self, decision: I8) -> None:
         """Raise DecisionError for the first masked target."""
         spec = self.spec
         chosen = decision.reshape(spec.n_worlds, spec.n_agents, -1)
-        mask = (self.state.next_task >= 0)[:, :, None] & (spec.target_node >= 0)
+        mask = (self.state.agent["next_task"] >= 0)[:, :, None] & (spec.target_node >= 0)
         mask[:, :, LOCAL] = True
         in_range = (chosen >= 0) & (chosen < spec.n_targets)
         allowed = in_range & np.take_along_axis(mask, np.where(in_range, chosen, LOCAL), axis=2)

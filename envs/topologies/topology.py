@@ -88,7 +88,10 @@ class Topology:
             if (values < 1).any():
                 node = int(np.argmax(values < 1))
                 raise TopologyError(f"{self.name}: {field} of node {node} is {values[node]}; it must be at least 1")
-        at_least_zero = {"core_hz": self.core_hz, "idle_w": self.idle_w, "transmit_w": self.transmit_w}
+        if not (np.isfinite(self.core_hz) & (self.core_hz > 0.0)).all():
+            node = int(np.argmin(np.isfinite(self.core_hz) & (self.core_hz > 0.0)))
+            raise TopologyError(f"{self.name}: core_hz of node {node} is {self.core_hz[node]}; it must be positive")
+        at_least_zero = {"idle_w": self.idle_w, "transmit_w": self.transmit_w}
         for field, power in {**at_least_zero, "busy_w": self.busy_w}.items():
             bad = ~(np.isfinite(power) & (power >= 0.0))
             if bad.any():
