@@ -1,0 +1,64 @@
+"""From a run's settings to Ray and an RLlib Algorithm."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+from edge_rllib.algorithms.settings import RunSettings
+from edge_rllib.config.parts import user_modules
+from edge_rllib.config.schema import RunConfig
+
+OBJECT_STORE_BYTES = 500_000_000  # holds some rollouts; a rollout of 100 steps x 64 worlds x 19 agents is 30 MB
+_NOISY = ("ray.rllib", "ray.tune", "ray._common.deprecation")
+
+
+def start_ray(n_slots: int) -> bool:
+    """Connect to the cluster that ``RAY_ADDRESS`` names, else start Ray here; False if it was running already.
+
+    Slots are counts of processes, not cores: with fewer than processes an actor would wait for ever.
+    """
+    import ray
+
+    for module in user_modules():
+        ray.cloudpickle.register_pickle_by_value(module)  # other machines have not got the user's file
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if ray.is_initialized():
+        return False
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray 2.60 warns in each process that has no GPU
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if not os.environ.get("RAY_ADDRESS"):
+        options.update(
+            num_cpus=max(n_slots, os.cpu_count() or 1), include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES
+        )
+    ray.init(**options)
+    return True
+
+
+def n_slots(run: RunConfig) -> int:
+    """Return how many processes a run needs: its own, env runners, learners."""
+    return 1 + run.n_env_runners + run.n_learners
+
+
+def settings(run: RunConfig) -> RunSettings:
+    """Return what the algorithm is told about the run."""
+    return RunSettings(
+        scenario=run.scenario,
+        seed=run.seed,
+        n_env_runners=run.n_env_runners,
+        n_worlds=run.n_worlds,
+        n_learners=run.n_learners,
+        module_sharing=run.module_sharing,
+        sample_ahead=run.sample_ahead,
+        total_env_steps=run.total_env_steps,
+        learner_threads=run.learner_threads,
+        n_gpus_per_learner=run.n_gpus_per_learner,
+    )
+
+
+def algorithm_config(run: RunConfig) -> Any:
+    """Return RLlib's config of a run; settings that do not fit each other raise ConfigError."""
+    return run.algorithm.to_config(settings(run), run.model)

@@ -1,0 +1,86 @@
+"""Looks at a policy while it is trained: held-out worlds, histograms of decisions and queues, the network's load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_rllib.callbacks.scalars import world_tag
+from edge_rllib.callbacks.tensorboard import TensorBoard
+from edge_rllib.config.schema import RunConfig
+from edge_rllib.experiment.build import algorithm_config
+from edge_rllib.experiment.evaluation import PolicyPlayer, Watched, play_rules
+from edge_rllib.results import plots
+from edge_rllib.results.comparison import RETURN, Played
+from edge_rllib.results.files import WATCHED_RULES, append_row, write_json
+from envs.constants import EVALUATION_WORLD_ID, TIER_NAMES
+from envs.errors import ConfigError
+from envs.scenario import make
+from envs.world import World
+
+
+class Watch:
+    """Plays the newest weights on worlds that are neither trained on nor judged on."""
+
+    def __init__(self, run: RunConfig, folder: Path, board: TensorBoard) -> None:
+        """Build the worlds; ``run.evaluation`` says how many and by which figure weights are compared."""
+        self._lead, self._folder, self._board = run.evaluation.metric, folder, board
+        explore = run.evaluation.decisions == "sampled"
+        self._player = PolicyPlayer(
+            algorithm_config(run), run.evaluation.watched_worlds, run.seed, EVALUATION_WORLD_ID, explore
+        )
+        metrics = {metric.name: metric.better for metric in self._player.world.spec.metrics} | {RETURN: "high"}
+        if self._lead not in metrics:
+            raise ConfigError(
+                f"evaluation.metric = {self._lead!r} is no figure of this world; known: {', '.join(metrics)}"
+            )
+        if not (folder / WATCHED_RULES).is_file():
+            self._play_rules(run)
+        self._sign = 1.0 if metrics[self._lead] == "high" else -1.0
+
+    def _play_rules(self, run: RunConfig) -> None:
+        """Write the rules' figures on the watched worlds: the lines that a learning curve is read against."""
+        world = make(run.scenario, run.evaluation.watched_worlds, run.seed, EVALUATION_WORLD_ID)
+        played = play_rules(world, EVALUATION_WORLD_ID, run.evaluation.rules, run.seed)
+        figures = {rule: _figures(world, each) for rule, each in played.items()}
+        write_json(self._folder / WATCHED_RULES, figures)
+
+    def is_better(self, value: float, than: float) -> bool:
+        """Return whether one value of the leading figure beats another; NaN beats nothing."""
+        return self._sign * value > self._sign * than or (than != than and value == value)
+
+    def look(self, algorithm: Any, iteration: int, env_steps: int) -> float:
+        """Play an episode in each world, write what was seen, and return the leading figure."""
+        state = algorithm.learner_group.get_state(components="learner/rl_module", inference_only=True)
+        self._player.set_weights(state["learner"]["rl_module"])
+        watched = Watched()
+        played = self._player.play(watched)
+        world = self._player.world
+        figures = _figures(world, played)
+        values = {
+            f"held_out/{name if name == RETURN else world_tag(name)}": value
+            for name, value in figures.items()
+            if value == value
+        }
+        self._board.scalars(values, env_steps)
+        append_row(self._folder, {"iteration": iteration, "env_steps": env_steps, "held_out": figures})
+        self._draw(watched, env_steps)
+        return figures[self._lead]
+
+    def _draw(self, watched: Watched, env_steps: int) -> None:
+        world = self._player.world
+        if watched.target_tier:
+            tiers = np.concatenate(watched.target_tier)
+            self._board.histogram("decisions/tier_device_edge_cloud", tiers, env_steps)
+        for tier, queues in watched.queues_by_tier(world.spec.agent_tier).items():
+            self._board.histogram(f"queues/tasks_at_{TIER_NAMES[tier]}", queues, env_steps)
+        busy_cores = watched.mean_busy_cores()
+        if busy_cores is not None and hasattr(world, "topology"):
+            figure = plots.network(world.topology, busy_cores / world.topology.n_cores)
+            self._board.image("network/load", plots.pixels(figure), env_steps)
+
+
+def _figures(world: World, played: Played) -> dict[str, float]:
+    return {**world.summarise(played.sums.sum(0)), RETURN: float(played.returns.sum(1).mean())}
