@@ -126,11 +126,11 @@ class Topology:
             raise TopologyError(f"{self.name}: link_channel must use every number from 0 to its maximum")
 
     def _check_connected(self) -> None:
-        parts = [set(part) for part in nx.strongly_connected_components(self.graph())]
+        parts: list[set[int]] = list(nx.strongly_connected_components(self.graph()))
         if len(parts) > 1:
-            smallest = sorted(min(parts, key=len))
+            smallest: set[int] = min(parts, key=len)
             raise TopologyError(
-                f"{self.name}: the network is disconnected ({len(parts)} parts; one is nodes {smallest[:8]}); "
+                f"{self.name}: the network is disconnected ({len(parts)} parts; one is nodes {sorted(smallest)[:8]}); "
                 "add links, a larger radio range or a higher link probability"
             )
 
