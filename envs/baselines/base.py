@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, NamedTuple, Protocol, cast
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
@@ -28,13 +28,6 @@ class Rule(ABC):
 
         ``step`` counts the steps that the rule has played; it goes on across episodes.
         """
-
-
-class SeesView(Protocol):
-    """A world that shows rules what they may know."""
-
-    def view(self) -> View:
-        """Return what rules may know."""
 
 
 class Player:
@@ -72,15 +65,13 @@ class Played(NamedTuple):
 
 def play(world: World, rule: Rule, world_ids: Sequence[int] | I8, seed: int = 0) -> Played:
     """Reset the worlds to these ids and play their first episodes to the end; the world must have a ``view()``."""
-    if not hasattr(world, "view"):
-        raise ConfigError(f"{type(world).__name__} has no view(): rules cannot be played on it")
     spec, out = world.spec, world.outcome()
     world.reset(world_ids, out)
     player = Player(rule, spec, world_ids, seed)
     played = allocate(Played, spec.sizes())
     is_running = np.ones(spec.n_worlds, np.bool_)
     for _ in range(spec.horizon_steps):
-        world.step(player.decide(cast(SeesView, world).view()), out)
+        world.step(player.decide(look(world)), out)
         played.returns[is_running] += out.reward[is_running]
         has_ended = is_running & (out.terminated | out.truncated)
         played.sums[has_ended] = out.final_sums[has_ended]
@@ -88,6 +79,14 @@ def play(world: World, rule: Rule, world_ids: Sequence[int] | I8, seed: int = 0)
         if not is_running.any():
             return played
     raise RuntimeError(f"{spec.scenario}: a world did not end within its horizon of {spec.horizon_steps} steps")
+
+
+def look(world: World) -> View:
+    """Return what rules may know of a world; the next look overwrites it."""
+    if not hasattr(world, "view"):
+        raise ConfigError(f"{type(world).__name__} has no view(): rules cannot be played on it")
+    view: View = world.view()
+    return view
 
 
 def least(cost: F8, mask: BOOL) -> I8:

@@ -6,12 +6,12 @@ import math
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 
 from envs.arrays import I8, declared_arrays
-from envs.baselines.base import Player, Rule, SeesView
+from envs.baselines.base import Player, Rule, look
 from envs.baselines.draws import RuleDraws
 from envs.constants import LOCAL
 from envs.fog.observe import View
@@ -115,7 +115,7 @@ def check_baseline(
         world.reset(None, out)
         player = Player(rule, world.spec, ids, seed)
         for step in range(world.spec.horizon_steps):
-            view = cast(SeesView, world).view()
+            view = look(world)
             decisions.append(_watched_decision(rule, view, step, ids, seed))
             has_task.append(view.has_task.sum())
             world.step(player.decide(view), out)

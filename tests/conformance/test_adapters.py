@@ -1,5 +1,7 @@
 """The adapters under the API tests of PettingZoo and Gymnasium, and against the world that they wrap."""
 
+import pickle
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -115,6 +117,18 @@ def test_parallel_world_says_what_is_wrong_with_decisions(ring):
         env.step({**dict.fromkeys(others, 0), first: 3})
     with pytest.raises(DecisionError, match=r"expected integers of shape \(\), got float64"):
         env.step({**dict.fromkeys(others, 0), first: 0.5})
+
+
+def test_pickled_parallel_world_goes_on_like_the_first(ring):
+    # libraries that run environments in processes of their own send them pickled
+    env = ParallelWorld(ring())
+    env.reset(seed=0)
+    twin, n_steps = pickle.loads(pickle.dumps(env)), 0
+    while env.agents:
+        actions = dict.fromkeys(env.agents, 0)
+        assert data_equivalence(env.step(actions)[:4], twin.step(actions)[:4])
+        n_steps += 1
+    assert n_steps == 12
 
 
 @pytest.mark.parametrize("adapter", [ParallelWorld, JointWorld])

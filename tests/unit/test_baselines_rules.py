@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from envs.baselines.cloud_only import CloudOnly
-from envs.baselines.draws import RuleDraws
+from envs.baselines.draws import RuleDraws, _fill_pairs
 from envs.baselines.least_queue import LeastQueue
 from envs.baselines.least_response_time import LeastResponseTime
 from envs.baselines.local import Local
@@ -140,3 +140,11 @@ def test_draws_of_agents_and_of_a_pair_are_independent_uniforms():
         assert abs(half.var() - 1 / 12) < 0.003
         assert abs(np.corrcoef(half[1:], half[:-1])[0, 1]) < 0.03
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.03
+
+
+def test_kernel_of_draws_is_compiled_for_one_signature():
+    RuleDraws(np.int64(1), [np.int32(2)], 3).uniforms(np.int64(4), np.int32(5))
+    RuleDraws(1, np.array([2], np.int32), np.int64(3)).uniforms(4)
+    if not hasattr(_fill_pairs, "signatures"):
+        pytest.skip("NUMBA_DISABLE_JIT is set: nothing is compiled")
+    assert len(_fill_pairs.signatures) == 1
