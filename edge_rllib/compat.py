@@ -24,12 +24,12 @@ VALUE_TARGETS: str = Postprocessing.VALUE_TARGETS
 SAMPLE_TAG = "sample"  # tag of sampling requests in flight
 
 
-def switch_off_state_sync(config: Any) -> None:
-    """Keep ``Algorithm.step`` from fetching and sending connector states, a blocking round trip that we do not need.
+def sync_runner_states(config: Any, is_on: bool) -> None:
+    """Switch on or off that ``Algorithm.step`` fetches and sends connector states, in a blocking round trip.
 
-    Way out: drop the call; training is right without it, only slower.
+    Only stock runners have such states. Way out: drop the call; training is right without it, only slower.
     """
-    config._dont_auto_sync_env_runner_states = True
+    config._dont_auto_sync_env_runner_states = not is_on
 
 
 def rollouts_of(data: Any) -> list[Any]:
@@ -68,11 +68,6 @@ def n_data_parallel() -> int:
     if not torch.distributed.is_available() or not torch.distributed.is_initialized():
         return 1
     return int(torch.distributed.get_world_size())
-
-
-def rank() -> int:
-    """Return this learner's index among those that agree on a step."""
-    return int(torch.distributed.get_rank()) if n_data_parallel() > 1 else 0
 
 
 def skip_ddp(modules: Any) -> None:

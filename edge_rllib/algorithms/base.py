@@ -9,6 +9,7 @@ import ray
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from ray.rllib.utils.metrics import (
     ALL_MODULES,
     ENV_RUNNER_RESULTS,
@@ -52,7 +53,16 @@ class BatchedConfig(AlgorithmConfig):
         self.max_requests_in_flight_per_env_runner = 2  # sampling ahead and the weights behind it
         self.delay_between_env_runner_restarts_s = 0.0
         self.restart_failed_env_runners = True
-        compat.switch_off_state_sync(self)
+        compat.sync_runner_states(self, is_on=False)
+
+    def use_stock_runner(self) -> Any:
+        """Sample with RLlib's own MultiAgentEnvRunner, for connectors of one's own or to compare; some 80 times slower.
+
+        Modules, losses and checkpoints stay the same; ``train_on`` is "all" then.
+        """
+        self.env_runner_cls = MultiAgentEnvRunner
+        compat.sync_runner_states(self, is_on=True)
+        return self
 
     def apply(self, settings: RunSettings, module_class: type, model_config: dict[str, Any], is_central: bool) -> Any:
         """Set worlds, runners, learners, modules and seeds; ``fragment_steps`` must be set before."""
@@ -115,6 +125,11 @@ class BatchedAlgorithm(Algorithm):
         super().setup(config)
         settings = self.config.env_config
         self._summariser = make(settings["scenario"], 1, settings["seed"])
+
+    @property
+    def is_batched(self) -> bool:
+        """Return whether rollouts come from the batched runner, not episodes from a stock one."""
+        return issubclass(self.config.env_runner_cls, BatchedEnvRunner)
 
     def collect(self, n_steps: int = 0) -> list[Any]:
         """Sample at least ``n_steps`` environment steps, by default the train batch.
@@ -189,7 +204,11 @@ class BatchedAlgorithm(Algorithm):
         """Return RLlib's state and that of the remote runners' worlds, so that a resumed run continues them."""
         state = super().get_state(components, not_components=not_components, **kwargs)
         group = self.env_runner_group
-        if group.num_remote_env_runners() and compat.wants(self, COMPONENT_RUNNER_WORLDS, components, not_components):
+        if (
+            self.is_batched
+            and group.num_remote_env_runners()
+            and compat.wants(self, COMPONENT_RUNNER_WORLDS, components, not_components)
+        ):
             worlds = group.foreach_env_runner(lambda runner: runner.world_state(), local_env_runner=False)
             state[COMPONENT_RUNNER_WORLDS] = [world for world in worlds if world is not None]
         return state

@@ -25,7 +25,10 @@ class OnPolicy(BatchedAlgorithm):
     """First base: collect, learn from everything once, send the weights."""
 
     def training_step(self) -> None:
-        """Do one iteration."""
+        """Do one iteration; with a stock runner as stock RLlib does."""
+        if not self.is_batched:
+            super().training_step()
+            return
         data = self.collect()
         if not data:
             return

@@ -41,8 +41,8 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
 
     ``config.env_config`` holds ``scenario``, ``seed``, ``first_world_id`` and ``with_state``; the worlds of runner w
     (1, 2, ..., or 0 for the local one) have the ids first_world_id + max(w - 1, 0) * B and following. A rollout is a
-    function of the seed, the world ids and the weights. On a local runner a rollout's arrays stay valid until the
-    second call of ``sample`` after it.
+    function of the seed, the world ids and the weights; a restarted runner begins its worlds anew. On a local runner a
+    rollout's arrays stay valid until the second call of ``sample`` after it.
     """
 
     def __init__(self, *, config: Any, **kwargs: Any) -> None:

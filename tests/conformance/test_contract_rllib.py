@@ -39,7 +39,7 @@ def a_rollout():
 def test_the_config_has_the_switch_for_syncing_runner_states_and_step_reads_it():
     config = PPOConfig()
     assert config._dont_auto_sync_env_runner_states is False
-    compat.switch_off_state_sync(config)
+    compat.sync_runner_states(config, is_on=False)
     assert config._dont_auto_sync_env_runner_states is True
     assert "_dont_auto_sync_env_runner_states" in inspect.getsource(Algorithm.step)
 

@@ -153,6 +153,22 @@ def test_evaluation_uses_held_out_worlds_and_leaves_training_alone():
     undisturbed.stop()
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*Overriding environment rllib-multi-agent-env-v0:UserWarning")
+def test_the_stock_runner_trains_the_same_algorithm(tmp_path):
+    config = IppoParams(**{**PPO, "train_on": "all"}).to_config(RunSettings(scenario(), n_worlds=4), MLP)
+    algorithm = config.use_stock_runner().build_algo()
+    before = train(algorithm, 1)["env_runners"]["episode_return_mean"]
+    # 4 agents, 20 steps, half of them with a task: 40 at best, about 13 at first
+    assert train(algorithm, 60)["env_runners"]["episode_return_mean"] > before + 12
+    algorithm.save_to_path(str(tmp_path))
+    batched = build(IppoParams(**{**PPO, "train_on": "all"}), n_worlds=4)
+    batched.restore_from_path(str(tmp_path / "learner_group"), component="learner_group")
+    assert_equal(weights(batched), weights(algorithm))
+    algorithm.stop()
+    batched.stop()
+
+
 def test_a_callback_may_change_the_rewards_of_a_rollout():
     def nothing_pays(env_runner, metrics_logger, samples, **kwargs):
         for rollout in samples:
