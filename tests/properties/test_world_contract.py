@@ -14,6 +14,7 @@ from edge_rllib.config.parts import load_part
 from edge_rllib.config.source import Source
 from envs.errors import DecisionError
 from envs.fog import state as s
+from envs.matching.world import MatchingParams
 from envs.rng import Draws
 from envs.scenario import Scenario, make
 from envs.testing import check_world
@@ -258,3 +259,21 @@ def test_surplus_decisions_of_a_step_are_not_refused_targets(fog):
     # in the last slot nothing waits and the mask allows target 0 alone: each of the three is refused
     _, sums = fog.play(scenario, decide=lambda step, out: [[[1, 1, 1] if step == 2 else [0, 0, 0]]])
     assert (sums[0, s.OFFLOADS], sums[0, s.REFUSED]) == (0.0, 3.0)
+
+
+@given(
+    st.builds(
+        MatchingParams,
+        n_agents=st.integers(1, 4),
+        n_targets=st.integers(2, 5),
+        horizon_steps=st.integers(1, 9),
+        task_prob=st.floats(0.0, 1.0),
+        allowed_prob=st.floats(0.0, 1.0),
+        lag_steps=st.integers(0, 3),
+    ),
+    st.integers(1, 3),
+    st.integers(0, 1000),
+)
+def test_any_matching_world_keeps_the_contract(params, n_worlds, seed):
+    report = check_world(Scenario("matching", "matching", None, 0, None, params), n_worlds, seed=seed)
+    assert report.n_episodes == 2 * n_worlds
