@@ -15,10 +15,11 @@ from edge_rllib.config.schema import RunConfig
 from edge_rllib.experiment import checkpoints
 from edge_rllib.experiment.build import algorithm_config
 from edge_rllib.experiment.seeding import child_seed
-from edge_rllib.results.comparison import LEARNED, Played, compare, response_bins, table
+from edge_rllib.results.comparison import LEARNED, RETURN, Played, compare, response_bins, table
 from edge_rllib.results.files import COMPARISON, COMPARISON_TEXT, SUMS, new_file, write_json, write_text
 from envs.arrays import F8, I8
 from envs.constants import EVALUATION_WORLD_ID
+from envs.errors import ConfigError
 from envs.registry import names
 from envs.scenario import Scenario, make
 from envs.world import World
@@ -114,6 +115,27 @@ class PolicyPlayer:
         return Played(sums, returns)
 
 
+def judging_sign(run: RunConfig) -> float:
+    """Return 1 if the leading figure should be high, -1 if low; refuse an unknown figure or rule."""
+    for name in rule_names(run.evaluation.rules):
+        load_rule(name)
+    metrics = make(run.scenario, 1, run.seed).spec.metrics
+    better = {metric.name: metric.better for metric in metrics} | {RETURN: "high"}
+    if run.evaluation.metric not in better:
+        raise ConfigError(
+            f"evaluation.metric = {run.evaluation.metric!r} is no figure of this world; known: {', '.join(better)}"
+        )
+    return 1.0 if better[run.evaluation.metric] == "high" else -1.0
+
+
+def rule_names(rules: Iterable[str]) -> list[str]:
+    """Return names of rules, with "all" replaced by every registered one."""
+    wanted = list(rules)
+    if ALL_RULES in wanted:
+        wanted = [name for name in wanted if name != ALL_RULES] + names("baseline")
+    return list(dict.fromkeys(wanted))
+
+
 def evaluate(
     run: RunConfig,
     folder: Path,
@@ -174,12 +196,9 @@ def play_rules(
     if not hasattr(world, "view"):
         note("no rules: this world does not show what they need")
         return {}
-    wanted = list(rules)
-    if ALL_RULES in wanted:
-        wanted = [name for name in wanted if name != ALL_RULES] + names("baseline")
     ids = first_world_id + np.arange(world.spec.n_worlds, dtype=np.int64)
     played = {}
-    for name in dict.fromkeys(wanted):
+    for name in rule_names(rules):
         label = name.rpartition(":")[2]
         note(f"{label}: {world.spec.n_worlds} worlds")
         sums, returns = play(world, load_rule(name), ids, child_seed(seed, "rules"))

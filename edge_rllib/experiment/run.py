@@ -27,7 +27,7 @@ from edge_rllib.config.schema import RunConfig
 from edge_rllib.config.tree import Overrides, nested
 from edge_rllib.experiment import checkpoints
 from edge_rllib.experiment.build import algorithm_config, n_slots, start_ray
-from edge_rllib.experiment.evaluation import evaluate
+from edge_rllib.experiment.evaluation import evaluate, judging_sign
 from edge_rllib.experiment.versions import versions
 from edge_rllib.experiment.watch import Watch
 from edge_rllib.results import files
@@ -50,6 +50,7 @@ class Finished:
 
 def train(run: RunConfig, folder: Path | None = None, console: Any = None) -> Finished:
     """Train a run in a new result folder and judge it; Ctrl-C saves and returns."""
+    judging_sign(run)  # refuse what could not be judged before anything is made
     with _ray(run):
         algorithm = build(run)
         try:

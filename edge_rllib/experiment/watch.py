@@ -11,12 +11,11 @@ from edge_rllib.callbacks.scalars import world_tag
 from edge_rllib.callbacks.tensorboard import TensorBoard
 from edge_rllib.config.schema import RunConfig
 from edge_rllib.experiment.build import algorithm_config
-from edge_rllib.experiment.evaluation import PolicyPlayer, Watched, play_rules
+from edge_rllib.experiment.evaluation import PolicyPlayer, Watched, judging_sign, play_rules
 from edge_rllib.results import plots
 from edge_rllib.results.comparison import RETURN, Played
 from edge_rllib.results.files import WATCHED_RULES, append_row, write_json
 from envs.constants import EVALUATION_WORLD_ID, TIER_NAMES
-from envs.errors import ConfigError
 from envs.scenario import make
 from envs.world import World
 
@@ -31,14 +30,9 @@ class Watch:
         self._player = PolicyPlayer(
             algorithm_config(run), run.evaluation.watched_worlds, run.seed, EVALUATION_WORLD_ID, explore
         )
-        metrics = {metric.name: metric.better for metric in self._player.world.spec.metrics} | {RETURN: "high"}
-        if self._lead not in metrics:
-            raise ConfigError(
-                f"evaluation.metric = {self._lead!r} is no figure of this world; known: {', '.join(metrics)}"
-            )
         if not (folder / WATCHED_RULES).is_file():
             self._play_rules(run)
-        self._sign = 1.0 if metrics[self._lead] == "high" else -1.0
+        self._sign = judging_sign(run)
 
     def _play_rules(self, run: RunConfig) -> None:
         """Write the rules' figures on the watched worlds: the lines that a learning curve is read against."""
