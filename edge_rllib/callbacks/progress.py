@@ -22,6 +22,7 @@ class ProgressReport:
         self._name, self._total, self._first = name, total_env_steps, done_env_steps
         self._begin = self._last_line = time.monotonic()
         self._is_first = True
+        self._values: dict[str, float] = {}
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -44,7 +45,8 @@ class ProgressReport:
 
     def update(self, env_steps: int, values: Mapping[str, float]) -> None:
         """Show a new state; ``values`` are tags of ``scalars``."""
-        facts = _facts(values)
+        self._values = {**self._values, **values}  # episodes end only every few iterations
+        facts = _facts(self._values)
         if self._is_first:  # the first iteration compiles kernels and says nothing about the speed
             self._is_first, self._first, self._begin = False, env_steps, time.monotonic()
         self._bar.update(self._task, completed=env_steps, facts=facts)

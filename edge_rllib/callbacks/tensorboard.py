@@ -22,6 +22,10 @@ class TensorBoard:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write what is left and close the file."""
         self._writer.close()
 
     def scalars(self, values: Mapping[str, float], env_steps: int) -> None:

@@ -41,6 +41,23 @@ def load_run(name: str, overrides: Overrides = ()) -> RunConfig:
     return run_from_tree(merge({"name": path.stem, **tree}, over), source)
 
 
+def override_run(run: RunConfig, overrides: Overrides) -> RunConfig:
+    """Return a run with some settings changed."""
+    over = nested(overrides)
+    return run_from_tree(merge(_run_tree(run), over), Source(None).over(Source(None, "run"), over))
+
+
+def load_run_part(spec: Any, source: Source) -> RunConfig:
+    """Return a run that another file names: ``quickstart``, or ``{name: quickstart, key: value, ...}``."""
+    values = {"name": spec} if isinstance(spec, str) else spec
+    if not isinstance(values, Mapping) or not isinstance(values.get("name"), str):
+        raise ConfigError(f"{source.where()}: expected the name of a run or {{name: ..., key: value}}, got {spec!r}")
+    over = {key: value for key, value in values.items() if key != "name"}
+    near = source.at("name").file if isinstance(spec, Mapping) else source.file
+    path = config_file("run", values["name"].removeprefix("run/"), near, source.where())
+    return run_from_tree(merge({"name": path.stem, **read_yaml(path)}, over), source.over(Source(path), over))
+
+
 def run_from_tree(tree: Tree, source: Source) -> RunConfig:
     """Return a run from its keys and values; ``source`` is for messages."""
     known = [field.name for field in dataclasses.fields(RunConfig)]

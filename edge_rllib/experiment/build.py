@@ -1,14 +1,20 @@
-"""From a run's settings to Ray and an RLlib Algorithm."""
+"""From a run's settings to Ray, an RLlib Algorithm, and a result folder that says what they were."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import shutil
+from pathlib import Path
 from typing import Any
 
 from edge_rllib.algorithms.settings import RunSettings
+from edge_rllib.config.load import dump
 from edge_rllib.config.parts import user_modules
 from edge_rllib.config.schema import RunConfig
+from edge_rllib.experiment.versions import versions
+from edge_rllib.results import files
 
 OBJECT_STORE_BYTES = 500_000_000  # holds some rollouts; a rollout of 100 steps x 64 worlds x 19 agents is 30 MB
 _NOISY = ("ray.rllib", "ray.tune", "ray._common.deprecation")
@@ -62,3 +68,25 @@ def settings(run: RunConfig) -> RunSettings:
 def algorithm_config(run: RunConfig) -> Any:
     """Return RLlib's config of a run; settings that do not fit each other raise ConfigError."""
     return run.algorithm.to_config(settings(run), run.model)
+
+
+def build(run: RunConfig) -> Any:
+    """Return the Algorithm of a run."""
+    algorithm = algorithm_config(run).build_algo()
+    with contextlib.suppress(OSError):
+        Path(algorithm.logdir).rmdir()  # RLlib makes a folder in ~/ray_results, in which nothing is written
+    return algorithm
+
+
+def write_settings(run: RunConfig, folder: Path) -> None:
+    """Make the result folder, with resolved settings, the user's own source files, and versions."""
+    with files.new_folder(folder) as part:
+        text = dump(run)
+        for module in user_modules():
+            source = Path(module.__file__)
+            if str(source) in text:
+                (part / files.SOURCES).mkdir(exist_ok=True)
+                shutil.copy2(source, part / files.SOURCES / source.name)
+                text = text.replace(str(source), f"{files.SOURCES}/{source.name}")
+        files.write_text(part / files.CONFIG, text)
+        files.write_json(part / files.VERSIONS, versions())

@@ -23,6 +23,12 @@ def save(algorithm: Any, folder: Path, state: dict[str, Any]) -> Path:
     return path
 
 
+def fill(algorithm: Any, folder: Path, state: dict[str, Any]) -> None:
+    """Write an Algorithm and the run's own counters into a folder that somebody else makes appear."""
+    algorithm.save_to_path(str(folder.resolve()))
+    write_json(folder / _STATE, state)
+
+
 def save_best(algorithm: Any, folder: Path, state: dict[str, Any]) -> Path:
     """Save an Algorithm as the best so far."""
     path = folder / CHECKPOINTS / BEST
@@ -90,8 +96,7 @@ def damaged(path: Path) -> Iterator[None]:
 
 def _save(algorithm: Any, path: Path, state: dict[str, Any]) -> None:
     with new_folder(path) as part:
-        algorithm.save_to_path(str(part.resolve()))
-        write_json(part / _STATE, state)
+        fill(algorithm, part, state)
 
 
 def _numbered(folder: Path) -> list[Path]:

@@ -88,6 +88,11 @@ class PolicyPlayer:
         """Take over the state of the modules."""
         self._runner.module.set_state(weights)
 
+    def take_weights(self, algorithm: Any) -> None:
+        """Take over the newest weights of an Algorithm in training."""
+        state = algorithm.learner_group.get_state(components="learner/rl_module", inference_only=True)
+        self.set_weights(state["learner"]["rl_module"])
+
     def load_weights(self, checkpoint: Path) -> None:
         """Take over the modules of a checkpoint."""
         module = self._runner.module
@@ -113,6 +118,11 @@ class PolicyPlayer:
             if not is_running.any():
                 break
         return Played(sums, returns)
+
+
+def figures_of(world: World, played: Played) -> dict[str, float]:
+    """Return the figures of the added sums of all worlds, and the mean return."""
+    return {**world.summarise(played.sums.sum(0)), RETURN: float(played.returns.sum(1).mean())}
 
 
 def judging_sign(run: RunConfig) -> float:

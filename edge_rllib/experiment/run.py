@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
 import signal
 import threading
 import time
@@ -21,14 +20,12 @@ from typing import Any
 from edge_rllib.callbacks.progress import ProgressReport
 from edge_rllib.callbacks.scalars import scalars, world_tag
 from edge_rllib.callbacks.tensorboard import TensorBoard
-from edge_rllib.config.load import dump, load_run
-from edge_rllib.config.parts import user_modules
+from edge_rllib.config.load import load_run
 from edge_rllib.config.schema import RunConfig
 from edge_rllib.config.tree import Overrides, nested
 from edge_rllib.experiment import checkpoints
-from edge_rllib.experiment.build import algorithm_config, n_slots, start_ray
+from edge_rllib.experiment.build import build, n_slots, start_ray, write_settings
 from edge_rllib.experiment.evaluation import evaluate, judging_sign
-from edge_rllib.experiment.versions import versions
 from edge_rllib.experiment.watch import Watch
 from edge_rllib.results import files
 from envs.errors import ConfigError, EdgeError
@@ -79,28 +76,6 @@ def resume(folder: Path, overrides: Overrides = (), console: Any = None) -> Fini
             return _go_on(run, algorithm, folder, state, console)
         finally:
             algorithm.stop()
-
-
-def build(run: RunConfig) -> Any:
-    """Return the Algorithm of a run."""
-    algorithm = algorithm_config(run).build_algo()
-    with contextlib.suppress(OSError):
-        Path(algorithm.logdir).rmdir()  # RLlib makes a folder in ~/ray_results, in which nothing is written
-    return algorithm
-
-
-def write_settings(run: RunConfig, folder: Path) -> None:
-    """Make the result folder, with resolved settings, the user's own source files, and versions."""
-    with files.new_folder(folder) as part:
-        text = dump(run)
-        for module in user_modules():
-            source = Path(module.__file__)
-            if str(source) in text:
-                (part / files.SOURCES).mkdir(exist_ok=True)
-                shutil.copy2(source, part / files.SOURCES / source.name)
-                text = text.replace(str(source), f"{files.SOURCES}/{source.name}")
-        files.write_text(part / files.CONFIG, text)
-        files.write_json(part / files.VERSIONS, versions())
 
 
 def _go_on(run: RunConfig, algorithm: Any, folder: Path, state: dict[str, Any], console: Any) -> Finished:

@@ -11,13 +11,12 @@ from edge_rllib.callbacks.scalars import world_tag
 from edge_rllib.callbacks.tensorboard import TensorBoard
 from edge_rllib.config.schema import RunConfig
 from edge_rllib.experiment.build import algorithm_config
-from edge_rllib.experiment.evaluation import PolicyPlayer, Watched, judging_sign, play_rules
+from edge_rllib.experiment.evaluation import PolicyPlayer, Watched, figures_of, judging_sign, play_rules
 from edge_rllib.results import plots
-from edge_rllib.results.comparison import RETURN, Played
+from edge_rllib.results.comparison import RETURN
 from edge_rllib.results.files import WATCHED_RULES, append_row, write_json
 from envs.constants import EVALUATION_WORLD_ID, TIER_NAMES
 from envs.scenario import make
-from envs.world import World
 
 
 class Watch:
@@ -38,7 +37,7 @@ class Watch:
         """Write the rules' figures on the watched worlds: the lines that a learning curve is read against."""
         world = make(run.scenario, run.evaluation.watched_worlds, run.seed, EVALUATION_WORLD_ID)
         played = play_rules(world, EVALUATION_WORLD_ID, run.evaluation.rules, run.seed)
-        figures = {rule: _figures(world, each) for rule, each in played.items()}
+        figures = {rule: figures_of(world, each) for rule, each in played.items()}
         write_json(self._folder / WATCHED_RULES, figures)
 
     def is_better(self, value: float, than: float) -> bool:
@@ -47,12 +46,11 @@ class Watch:
 
     def look(self, algorithm: Any, iteration: int, env_steps: int) -> float:
         """Play an episode in each world, write what was seen, and return the leading figure."""
-        state = algorithm.learner_group.get_state(components="learner/rl_module", inference_only=True)
-        self._player.set_weights(state["learner"]["rl_module"])
+        self._player.take_weights(algorithm)
         watched = Watched()
         played = self._player.play(watched)
         world = self._player.world
-        figures = _figures(world, played)
+        figures = figures_of(world, played)
         values = {
             f"held_out/{name if name == RETURN else world_tag(name)}": value
             for name, value in figures.items()
@@ -74,7 +72,3 @@ class Watch:
         if busy_cores is not None and hasattr(world, "topology"):
             figure = plots.network(world.topology, busy_cores / world.topology.n_cores)
             self._board.image("network/load", plots.pixels(figure), env_steps)
-
-
-def _figures(world: World, played: Played) -> dict[str, float]:
-    return {**world.summarise(played.sums.sum(0)), RETURN: float(played.returns.sum(1).mean())}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from edge_rllib.results.comparison import LEARNED
 from edge_rllib.results.files import new_file
@@ -39,6 +40,7 @@ _LABELS = {
     "energy_j_per_task": "energy of a finished task [J]",
     "return": "return, sum over agents [1]",
 }
+_LOG_RATIO = 5.0  # largest over smallest value above which an axis is logarithmic
 _LOWEST_SHARE = 1e-4  # shares of slower tasks are drawn down to here
 _WIDTH, _HEIGHT, _DPI = 7.2, 4.4, 120
 
@@ -56,6 +58,7 @@ def learning_curves(
         for rule, of_rule in rules.items():
             if of_rule.get(name) is not None:
                 axes.axhline(of_rule[name], color=colour(rule), linestyle="--", linewidth=1.2, label=rule)
+        _scale(axes.yaxis, name, [*values, *[of_rule.get(name) for of_rule in rules.values()]])
         axes.set_ylabel(label(name))
         axes.grid(alpha=0.3)
     axes.set_xlabel("environment steps [steps of single worlds]")
@@ -76,9 +79,10 @@ def comparison_chart(comparison: Mapping[str, Any], figures: Sequence[str]) -> F
                 continue
             axes.plot([estimate["low"], estimate["high"]], [place, place], color=colour(policy), linewidth=3)
             axes.plot(estimate["value"], place, "o", color=colour(policy), markersize=6)
-        arrow = {"low": ", lower is better", "high": ", higher is better"}.get(comparison["better"][name], "")
+        arrow = {"low": "\nlower is better", "high": "\nhigher is better"}.get(comparison["better"][name], "")
         axes.set_xlabel(label(name) + arrow, fontsize=9)
         axes.set_yticks(places, policies)
+        _scale(axes.xaxis, name, [each["figures"][name]["value"] for each in comparison["policies"].values()])
         axes.grid(axis="x", alpha=0.3)
     figure.supxlabel(caption(comparison), fontsize=8)
     return figure
@@ -167,6 +171,17 @@ def colour(policy: str) -> str:
     if policy in COLOURS:
         return COLOURS[policy]
     return _OTHER_COLOURS[sum(policy.encode()) % len(_OTHER_COLOURS)]
+
+
+def _scale(axis: Any, name: str, values: Sequence[float | None]) -> None:
+    """Make an axis logarithmic where times or energies of policies differ by a large factor."""
+    known = [value for value in values if value is not None and np.isfinite(value)]
+    if known and not name.endswith("_frac") and min(known) > 0.0 and max(known) > _LOG_RATIO * min(known):
+        set_scale = axis.axes.set_xscale if axis is axis.axes.xaxis else axis.axes.set_yscale
+        set_scale("log")
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def _bins(comparison: Mapping[str, Any], policy: str) -> F8:
