@@ -28,7 +28,8 @@ from edge_rllib.runners.rollout import Rollout
 
 
 def parameters(function):
-    return list(inspect.signature(function).parameters)
+    """Return a function's parameters, without the one that Ray adds to a class once an actor was made of it."""
+    return [name for name in inspect.signature(function).parameters if name != "_ray_trace_ctx"]
 
 
 def a_rollout():
