@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Train, draw the figures, print the table and where everything is."""
     if (arguments.what is None) == (arguments.resume is None):
         raise ConfigError("train: expected either a RUN, e.g. run/quickstart, or --resume DIR")
-    if arguments.what and arguments.what.startswith("search/"):
+    if arguments.what and is_search(arguments.what):
         from edge_rllib.cli.search import run_search
 
         return run_search(arguments)
@@ -54,3 +54,11 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"picture: {path}")
     print(f"curves: tensorboard --logdir {finished.folder.parent}")
     return 0
+
+
+def is_search(what: str) -> bool:
+    """Return whether a name, or a user's yaml file, is that of a search."""
+    from edge_rllib.config.paths import config_file, is_path
+    from edge_rllib.config.tree import read_yaml
+
+    return what.startswith("search/") or (is_path(what) and "space" in read_yaml(config_file("run", what)))

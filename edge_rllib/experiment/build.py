@@ -81,12 +81,16 @@ def build(run: RunConfig) -> Any:
 def write_settings(run: RunConfig, folder: Path) -> None:
     """Make the result folder, with resolved settings, the user's own source files, and versions."""
     with files.new_folder(folder) as part:
-        text = dump(run)
-        for module in user_modules():
-            source = Path(module.__file__)
-            if str(source) in text:
-                (part / files.SOURCES).mkdir(exist_ok=True)
-                shutil.copy2(source, part / files.SOURCES / source.name)
-                text = text.replace(str(source), f"{files.SOURCES}/{source.name}")
-        files.write_text(part / files.CONFIG, text)
+        settings_files(dump(run), part)
         files.write_json(part / files.VERSIONS, versions())
+
+
+def settings_files(text: str, folder: Path) -> None:
+    """Write settings and, beside them, the users' source files, which the settings then name by relative paths."""
+    for module in user_modules():
+        source = Path(module.__file__)
+        if str(source) in text:
+            (folder / files.SOURCES).mkdir(exist_ok=True)
+            shutil.copy2(source, folder / files.SOURCES / source.name)
+            text = text.replace(str(source), f"{files.SOURCES}/{source.name}")
+    files.write_text(folder / files.CONFIG, text)
