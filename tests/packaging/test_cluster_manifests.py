@@ -51,6 +51,16 @@ def test_ray_up_counts_its_workers() -> None:
     assert manifest["max_workers"] == len(manifest["provider"]["worker_ips"])
 
 
+def test_nothing_that_the_packages_need_stays_behind() -> None:
+    folders = {
+        path.name for top in ("envs", "edge_rllib", "tune_configs") for path in (ROOT / top).rglob("*") if path.is_dir()
+    }
+    left_out = set(ray_up()["rsync_exclude"])  # a pattern without a leading / fits at any depth
+
+    assert "/results" in left_out
+    assert left_out & folders <= {"__pycache__"}
+
+
 def test_kuberay_job_runs_the_locked_ray_and_every_pod_mounts_the_results() -> None:
     claim, job = kuberay()
     cluster = job["spec"]["rayClusterSpec"]
