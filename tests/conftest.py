@@ -28,6 +28,7 @@ def ray_session() -> Iterator[None]:
     import ray
 
     ray.init(
+        address="local",  # a head that runs on this machine is somebody else's
         num_cpus=RAY_CPUS,
         include_dashboard=False,
         log_to_driver=False,

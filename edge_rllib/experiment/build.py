@@ -38,7 +38,10 @@ def start_ray(n_slots: int) -> bool:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if not os.environ.get("RAY_ADDRESS"):
         options.update(
-            num_cpus=max(n_slots, os.cpu_count() or 1), include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES
+            address="local",  # Ray would else join whatever head runs on this machine, and refuse the sizes below
+            num_cpus=max(n_slots, os.cpu_count() or 1),
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
         )
     ray.init(**options)
     return True
