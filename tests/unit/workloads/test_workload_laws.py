@@ -65,10 +65,6 @@ def test_a_factor_deadline_is_a_multiple_of_the_time_alone_on_the_own_device(sta
     assert factor.mean() == pytest.approx(3.25, abs=4.0 * 3.5 / math.sqrt(12.0 * N))
 
 
-def test_a_factor_deadline_on_a_device_without_a_clock_is_infinite(star):
-    assert np.isinf(deadlines(Deadline("factor", 1.5, 5.0), star(core_hz=0.0), np.full(3, 1e6))).all()
-
-
 def test_an_absolute_deadline_ignores_the_work(star):
     left_s = deadlines(Deadline("absolute", 0.5, 0.5), star(), np.array([1e6, 1e12]))
     assert left_s == pytest.approx([0.5, 0.5])
