@@ -141,7 +141,7 @@ class BatchedAlgorithm(Algorithm):
         data: list[Any] = []
         reports: list[Any] = []
         sums, n_summed, n_sampled = np.zeros(len(self._summariser.spec.sum_names)), 0, 0
-        with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
+        with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER), reduce="mean", window=1):
             while n_sampled < wanted:
                 results = self._sample_once(group)
                 if not results:
@@ -189,7 +189,7 @@ class BatchedAlgorithm(Algorithm):
 
     def sync(self, learner_results: list[Any]) -> None:
         """Send the learners' weights to the runners."""
-        with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
+        with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER), reduce="mean", window=1):
             self.env_runner_group.sync_weights(
                 from_worker_or_learner_group=self.learner_group,
                 policies=set(learner_results[0]) - {ALL_MODULES},

@@ -33,7 +33,7 @@ class OnPolicy(BatchedAlgorithm):
         if not data:
             return
         trained = (LEARNER_RESULTS, ALL_MODULES, NUM_MODULE_STEPS_TRAINED_LIFETIME)
-        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
+        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER), reduce="mean", window=1):
             results = self.learner_group.update(
                 **self.learner_data(data),
                 timesteps={

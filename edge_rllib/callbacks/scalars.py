@@ -19,14 +19,15 @@ _TIMERS = {  # timers/<key> -> tag of its share of the iteration
     "env_runner_sampling_timer": "time_share/sampling",
     "learner_update_timer": "time_share/learning",
     "synch_weights": "time_share/sending_weights",
-    "restore_env_runners": "time_share/restoring_runners",
 }
 _LEARNING = {  # learners/<module>/<key> -> tag below learning/<module>/
     "total_loss": "loss_total",
     "policy_loss": "loss_policy",
     "vf_loss": "loss_value",
     "entropy": "entropy_nats",
-    "mean_kl_loss": "kl_nats",
+    "mean_kl_loss": "kl_of_loss_nats",
+    "approximate_kl": "kl_nats",
+    "vf_loss_unclipped": "loss_value_unclipped",
     "vf_explained_var": "explained_variance_frac",
     "default_optimizer_learning_rate": "learning_rate",
     "gradients_default_optimizer_global_norm": "gradient_norm",
@@ -85,9 +86,9 @@ def scalars(result: Mapping[str, Any]) -> dict[str, float]:
             if module != "__all_modules__" and not isinstance(value, Mapping) and not name.startswith(_HIDDEN):
                 found[f"learning/{module}/{_LEARNING.get(name, name)}"] = value
     iteration_s = result.get("time_this_iter_s", 0.0)
-    for key, tag in _TIMERS.items():
-        if iteration_s:
-            found[tag] = result.get("timers", {}).get(key, math.nan) / iteration_s
+    if iteration_s:
+        shares = {tag: result.get("timers", {}).get(key, math.nan) / iteration_s for key, tag in _TIMERS.items()}
+        found |= {**shares, "time_share/other": 1.0 - sum(share for share in shares.values() if share == share)}
     for key in _FAULTS:
         found[f"faults/{key.removeprefix('num_')}"] = result.get("fault_tolerance", {}).get(key, math.nan)
     return {tag: float(value) for tag, value in found.items() if _is_number(value)}

@@ -42,6 +42,7 @@ def test_result_becomes_flat_tags_without_gaps() -> None:
         "learning/shared/loss_policy": 0.1,
         "time_share/sampling": 0.25,
         "time_share/learning": 0.5,
+        "time_share/other": 0.25,
         "faults/healthy_workers": 2.0,
     }
 
