@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 
 from edge_rllib.config.convert import build, convert, unknown_key
-from edge_rllib.config.parts import load_part, part_name
-from edge_rllib.config.paths import config_file
+from edge_rllib.config.parts import import_file, load_part, part_name
+from edge_rllib.config.paths import config_file, user_file
 from edge_rllib.config.schema import RunConfig
 from edge_rllib.config.source import Source
 from edge_rllib.config.tree import Overrides, Tree, merge, nested, read_yaml
@@ -70,13 +70,24 @@ def run_from_tree(tree: Tree, source: Source) -> RunConfig:
     for kind in _RUN_PARTS:
         if kind in tree:
             values[kind] = load_part(kind, tree[kind], source.at(kind))
-    return build(RunConfig, values, source)
+    run = build(RunConfig, values, source)
+    rules = tuple(_absolute(name, source.at("evaluation").at("rules")) for name in run.evaluation.rules)
+    return dataclasses.replace(run, evaluation=dataclasses.replace(run.evaluation, rules=rules))
 
 
-def load_rule(spec: Any, where: str = "") -> Any:
-    """Return a rule (baseline) by name, mapping or user's class."""
-    del where
-    return load_part("baseline", spec, Source(None, prefix="rules"))
+def _absolute(name: str, source: Source) -> str:
+    """Return the name of a part with the full path of a user's file in it, as it will be used in other folders."""
+    place, _, attribute = name.rpartition(":")
+    if not place.endswith(".py"):
+        return name
+    path = user_file(place, source.file, source.where())
+    import_file(path)  # from here on the file travels with the run
+    return f"{path}:{attribute}"
+
+
+def load_rule(name: str) -> Any:
+    """Return a rule by its registry name, or a user's ``file.py:Class``."""
+    return load_part("baseline", name, Source(None, prefix="evaluation.rules"))
 
 
 def dump(config: RunConfig | Scenario) -> str:

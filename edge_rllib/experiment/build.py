@@ -17,7 +17,7 @@ from edge_rllib.experiment.versions import versions
 from edge_rllib.results import files
 
 OBJECT_STORE_BYTES = 500_000_000  # holds some rollouts; a rollout of 100 steps x 64 worlds x 19 agents is 30 MB
-_NOISY = ("ray.rllib", "ray.tune", "ray._common.deprecation")
+_NOISY = ("ray.rllib", "ray.tune", "ray._common.deprecation", "ray._private.authentication")
 
 
 def start_ray(n_slots: int) -> bool:
@@ -37,6 +37,8 @@ def start_ray(n_slots: int) -> bool:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray 2.60 warns in each process that has no GPU
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if not os.environ.get("RAY_ADDRESS"):
+        # Ray's C++ tells of its issue 53727 for each env runner, as an error; it does no harm while this process lives.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         options.update(
             address="local",  # Ray would else join whatever head runs on this machine, and refuse the sizes below
             num_cpus=max(n_slots, os.cpu_count() or 1),

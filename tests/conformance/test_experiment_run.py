@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from edge_rllib.cli.main import main
 from edge_rllib.config.load import load_run
+from edge_rllib.config.paths import config_root
 from edge_rllib.experiment import checkpoints
 from edge_rllib.experiment import run as run_module
 from edge_rllib.experiment.run import resume, train
@@ -206,23 +206,42 @@ def test_scenario_of_another_shape_is_refused(copy: Path, capsys: pytest.Capture
     assert "checkpoint" in capsys.readouterr().err
 
 
-def test_users_own_source_file_travels_with_the_result(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(
-        '"""A rule."""\n'
-        "from dataclasses import dataclass\n"
-        "from envs.topologies.ring import Ring\n"
-        "@dataclass(frozen=True)\n"
-        "class Mine(Ring):\n"
-        '    """My ring."""\n'
-    )
-    values = yaml.safe_load((Path(run_module.__file__).parents[2] / "tune_configs/topology/ring.yaml").read_text())
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**values, "n_nodes": 4}))
-    settings = {**TINY, "scenario.topology": f"{tmp_path}/mine.py:Mine", "total_env_steps": 40}
+USERS_FILE = '''"""A topology and a rule of the user's own."""
+from dataclasses import dataclass
+import numpy as np
+from envs.baselines.base import Rule
+from envs.topologies.ring import Ring
 
+@dataclass(frozen=True)
+class MyRing(Ring):
+    """My ring."""
+
+@dataclass(frozen=True)
+class Stay(Rule):
+    """Stay at home."""
+    def decide(self, view, step, draws):
+        return np.zeros(view.has_task.shape, np.int64)
+'''
+
+
+def test_users_own_topology_and_rule_travel_with_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.chdir(home)
+    (home / "mine.py").write_text(USERS_FILE)
+    values = yaml.safe_load((config_root() / "topology" / "ring.yaml").read_text())
+    settings = {
+        **TINY,
+        "scenario.topology": {"name": "mine.py:MyRing", **values, "n_nodes": 4},
+        "evaluation.rules": ["local", "mine.py:Stay"],
+        "total_env_steps": 40,
+    }
     finished = train(load_run("quickstart", settings), tmp_path / "result")
-    shutil.move(tmp_path / "mine.py", tmp_path / "gone.py")
+    shutil.rmtree(home)
 
     again = load_run(str(finished.folder / "config.yaml"))
+    policies = finished.comparison["policies"]
     assert again.scenario.network().n_nodes == 4
     assert (finished.folder / "sources" / "mine.py").is_file()
-    assert not math.isnan(finished.comparison["policies"]["learned"]["figures"]["return"]["value"])
+    assert policies["Stay"]["figures"]["return"] == policies["local"]["figures"]["return"]
+    assert main(["evaluate", str(finished.folder), "--worlds", "2"]) == 0
