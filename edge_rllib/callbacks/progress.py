@@ -25,7 +25,7 @@ class ProgressReport:
         self._values: dict[str, float] = {}
         self._bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
+            BarColumn(bar_width=24),
             TaskProgressColumn(),
             TextColumn("{task.fields[facts]}"),
             TimeElapsedColumn(),

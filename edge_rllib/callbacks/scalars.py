@@ -63,6 +63,8 @@ _WORLD = {
 
 def world_tag(name: str) -> str:
     """Return the tag of a world's figure; figures of unknown worlds stand under ``world/``."""
+    if name == "return":
+        return name
     if name in _WORLD:
         return _WORLD[name]
     for prefix, group in _GROUPS:

@@ -16,6 +16,8 @@ from edge_rllib.config.schema import RunConfig
 from edge_rllib.experiment.versions import versions
 from edge_rllib.results import files
 
+log = logging.getLogger(__name__)
+
 OBJECT_STORE_BYTES = 500_000_000  # holds some rollouts; a rollout of 100 steps x 64 worlds x 19 agents is 30 MB
 _NOISY = ("ray.rllib", "ray.tune", "ray._common.deprecation", "ray._private.authentication")
 
@@ -46,6 +48,11 @@ def start_ray(n_slots: int) -> bool:
             object_store_memory=OBJECT_STORE_BYTES,
         )
     ray.init(**options)
+    known = int(ray.cluster_resources().get("CPU", 0))
+    if known < n_slots - 1:  # this process itself takes no slot
+        log.warning(
+            "the cluster has %d CPU slots, the run asks for %d and waits until there are more", known, n_slots - 1
+        )
     return True
 
 

@@ -11,7 +11,6 @@ from edge_rllib.config.schema import RunConfig
 from edge_rllib.experiment import checkpoints
 from edge_rllib.experiment.build import algorithm_config, build
 from edge_rllib.experiment.evaluation import PolicyPlayer, figures_of
-from edge_rllib.results.comparison import RETURN
 from envs.constants import EVALUATION_WORLD_ID
 
 HELD_OUT = "held_out"  # key of the figures of held-out worlds in a report, by their own names
@@ -41,7 +40,7 @@ class Trial:
                 break
         self._player.take_weights(self._algorithm)
         figures = figures_of(self._player.world, self._player.play())
-        held_out = {f"{HELD_OUT}/{name if name == RETURN else world_tag(name)}": each for name, each in figures.items()}
+        held_out = {f"{HELD_OUT}/{world_tag(name)}": each for name, each in figures.items()}
         return {
             "iteration": self._iteration,
             "env_steps": self._env_steps,

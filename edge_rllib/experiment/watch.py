@@ -13,7 +13,6 @@ from edge_rllib.config.schema import RunConfig
 from edge_rllib.experiment.build import algorithm_config
 from edge_rllib.experiment.evaluation import PolicyPlayer, Watched, figures_of, judging_sign, play_rules
 from edge_rllib.results import plots
-from edge_rllib.results.comparison import RETURN
 from edge_rllib.results.files import WATCHED_RULES, append_row, write_json
 from envs.constants import EVALUATION_WORLD_ID, TIER_NAMES
 from envs.scenario import make
@@ -51,11 +50,7 @@ class Watch:
         played = self._player.play(watched)
         world = self._player.world
         figures = figures_of(world, played)
-        values = {
-            f"held_out/{name if name == RETURN else world_tag(name)}": value
-            for name, value in figures.items()
-            if value == value
-        }
+        values = {f"held_out/{world_tag(name)}": value for name, value in figures.items() if value == value}
         self._board.scalars(values, env_steps)
         append_row(self._folder, {"iteration": iteration, "env_steps": env_steps, "held_out": figures})
         self._draw(watched, env_steps)

@@ -206,6 +206,22 @@ def test_scenario_of_another_shape_is_refused(copy: Path, capsys: pytest.Capture
     assert "checkpoint" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"algorithm": "mappo", "module_sharing": "per_tier"},
+        {"model": "gru", "algorithm.train_on": "all", "model.sequence_steps": 5},
+        {"model": "target_mlp", "module_sharing": "per_agent"},
+    ],
+)
+def test_every_kind_of_policy_is_watched_judged_and_restored(settings: dict[str, Any], tmp_path: Path) -> None:
+    finished = train(load_run("quickstart", {**TINY, **settings}), tmp_path / "result")
+
+    assert main(["evaluate", str(finished.folder), "--worlds", str(TINY["evaluation.worlds"])]) == 0
+    again = read_json(next((finished.folder / "evaluations").glob("*/comparison.json")))
+    assert again["policies"] == read_json(finished.folder / "comparison.json")["policies"]
+
+
 USERS_FILE = '''"""A topology and a rule of the user's own."""
 from dataclasses import dataclass
 import numpy as np
