@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,9 +99,13 @@ class TrialLog(tune.Callback):
             board.close()
 
 
-def search(
-    name: str, overrides: Overrides = (), into: Path | None = None, note: Callable[[str], None] = print
-) -> Found:
+def say(text: str) -> None:
+    """Tell a line to the user. Tune pickles it, and cannot pickle ``print``, which Ray replaces when it shows bars."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def search(name: str, overrides: Overrides = (), into: Path | None = None, note: Callable[[str], None] = say) -> Found:
     """Run a search by name into a new result folder; judge its best trial against the rules."""
     settings = load_search(name, overrides)
     sign = judging_sign(settings.run)
