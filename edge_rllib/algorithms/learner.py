@@ -62,6 +62,9 @@ class RolloutLearner(TorchLearner):
             return super().update(training_data=training_data, **kwargs)
         with self.metrics.log_time((ALL_MODULES, PREPARE_TIMER), reduce="mean", window=1):
             self._minibatches = Minibatches(self.tables(rollouts), sum(rollout.env_steps() for rollout in rollouts))
+        if self._minibatches.is_empty:  # in a quiet world no agent may have had a choice
+            self._minibatches = None
+            return self.metrics.reduce()
         with self.metrics.log_time((ALL_MODULES, STEP_TIMER), reduce="mean", window=1):
             prepared = compat.training_data(self._minibatches)
             super().update(training_data=prepared, **{**kwargs, "_no_metrics_reduce": True})

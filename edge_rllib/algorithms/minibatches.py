@@ -79,6 +79,11 @@ class Minibatches:
         self.is_last = False
         self._plan = (1, 0, 0)
 
+    @property
+    def is_empty(self) -> bool:
+        """Return whether no learner has a row to train on; all learners agree."""
+        return not any(place.n_total for place in self.layouts.values())
+
     def plan(self, n_epochs: int, minibatch_rows: int, seed: int) -> None:
         """Set how to iterate; 0 rows means one minibatch an epoch."""
         self._plan = (n_epochs, minibatch_rows, seed)

@@ -222,6 +222,14 @@ def test_every_kind_of_policy_is_watched_judged_and_restored(settings: dict[str,
     assert again["policies"] == read_json(finished.folder / "comparison.json")["policies"]
 
 
+def test_quiet_world_without_any_choice_is_no_error(tmp_path: Path) -> None:
+    settings = {**TINY, "scenario.workload.tasks_per_s": 1e-6, "evaluation.metric": "return"}
+
+    finished = train(load_run("quickstart", settings), tmp_path / "result")
+
+    assert [row["env_steps"] for row in training_rows(finished.folder)] == [STEPS * i // 4 for i in (1, 2, 3, 4)]
+
+
 USERS_FILE = '''"""A topology and a rule of the user's own."""
 from dataclasses import dataclass
 import numpy as np
