@@ -16,6 +16,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     options: dict[str, Any] = {}
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", lambda **kwargs: options.update(kwargs))
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 1.0})
     return options
 
 
@@ -36,3 +37,15 @@ def test_with_an_address_a_run_joins_and_says_nothing_about_sizes(
 
     assert start_ray(n_slots=3)
     assert not {"address", "num_cpus", "object_store_memory"} & set(given)
+
+
+def test_cluster_with_too_few_slots_is_told(
+    given: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
+
+    start_ray(n_slots=2)  # this process and one env runner, for which there is a slot
+    assert not caplog.records
+    start_ray(n_slots=3)
+
+    assert "has 1 CPU slots, the run asks for 2" in caplog.text
