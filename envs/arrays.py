@@ -6,13 +6,14 @@ A record is a ``NamedTuple`` or a dataclass whose array fields read ``Annotated[
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
 
 from envs.axes import AXES
+from envs.errors import ConfigError
 
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
@@ -66,6 +67,45 @@ def allocate(record_type: type[Record], sizes: Mapping[str, int], **others: Any)
         array = np.zeros([sizes[axis] for axis in axes], dtype)
         arrays[name] = array.view(np.recarray) if dtype.names else array
     return record_type(**arrays, **others)
+
+
+def check_entries(saved: Any, names: Iterable[str], label: str) -> None:
+    """Raise ConfigError unless ``saved`` has the entries of a snapshot; it may have more."""
+    if not isinstance(saved, Mapping):
+        raise ConfigError(f"{label}: expected entries by name, got {type(saved).__name__}")
+    for name in names:
+        if name not in saved:
+            raise ConfigError(f"{label}: {name!r} is missing; it has: {', '.join(map(str, saved)) or 'nothing'}")
+
+
+def check_key(key: Any, label: str) -> None:
+    """Raise ConfigError unless a saved random key is one."""
+    if isinstance(key, bool) or not isinstance(key, (int, np.integer)) or not 0 <= int(key) < 2**64:
+        raise ConfigError(f"{label}: key is {key!r}; expected a whole number from 0 to 2**64 - 1")
+
+
+def check_saved(
+    saved: Any, own: Mapping[str, npt.NDArray[Any]], label: str, sizes: Mapping[str, tuple[int, ...]] | None = None
+) -> None:
+    """Raise ConfigError unless ``saved`` holds the arrays that ``own`` holds: same names, dtypes and shapes.
+
+    ``sizes`` are the expected shapes where they differ from those of ``own``.
+    """
+    if not isinstance(saved, Mapping):
+        raise ConfigError(f"{label}: expected arrays by name, got {type(saved).__name__}")
+    for name in [*own, *saved]:
+        if name not in own or name not in saved:
+            state = "is missing" if name in own else "is unknown"
+            raise ConfigError(f"{label}: {name!r} {state}; expected: {', '.join(own)}")
+    for name, array in own.items():
+        shape = (sizes or {}).get(name, array.shape)
+        given = saved[name]
+        if not isinstance(given, np.ndarray):
+            raise ConfigError(f"{label}: {name} is of type {type(given).__name__}; expected an array of {shape}")
+        if given.shape != shape:
+            raise ConfigError(f"{label}: {name} has shape {given.shape}; expected {shape}")
+        if given.dtype != array.dtype:
+            raise ConfigError(f"{label}: {name} has dtype {given.dtype}; expected {array.dtype}")
 
 
 def check_record(record: object, sizes: Mapping[str, int] | None = None) -> dict[str, int]:

@@ -96,7 +96,10 @@ class World(ABC):
 
     @abstractmethod
     def restore(self, snapshot: dict[str, Any]) -> None:
-        """Continue from a snapshot of a world of the same scenario and size, bit-equal."""
+        """Continue from a snapshot of a world of the same scenario and size, bit-equal.
+
+        Any other snapshot raises ConfigError and leaves the world as it was.
+        """
 
     @abstractmethod
     def summarise(self, sums: F8) -> dict[str, float]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from envs.arrays import F8, I8, allocate
+from envs.arrays import F8, I8, allocate, check_key, check_saved
+from envs.errors import ConfigError
 from envs.rng import Draws
 from envs.topologies.topology import Topology
 from envs.workloads.workload import TaskTable, Workload, check_tasks
@@ -47,6 +49,23 @@ class ArrivalTables:
         for column, values in zip(self.batch, table, strict=True):
             column[b, :n_tasks] = values
         self.batch.created_s[b, n_tasks:] = np.inf
+
+    def restore(self, key: Any, saved: Any, label: str) -> None:
+        """Take over the tables of a snapshot, of any length; raise ConfigError if they cannot be this scenario's."""
+        check_key(key, label)
+        created = saved.get("created_s") if isinstance(saved, Mapping) else None
+        own = self.batch.created_s
+        if isinstance(created, np.ndarray) and created.ndim == own.ndim and created.shape[1] > 0:
+            own = np.zeros((len(own), created.shape[1]))
+        shapes = dict.fromkeys(Arrivals._fields, own.shape)
+        check_saved(saved, self.batch._asdict(), f"{label}, arrivals", shapes)
+        endless = np.flatnonzero(~np.isposinf(saved["created_s"][:, -1]))
+        if len(endless):
+            raise ConfigError(
+                f"{label}, arrivals: the tasks of world {endless[0]} have no end; expected infinite created_s last"
+            )
+        self.key = int(key)
+        self.batch = Arrivals(**{name: np.array(saved[name], order="C") for name in Arrivals._fields})
 
     def _grow(self, n_rows: int) -> None:
         """Move all tables to arrays with more rows."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from envs.arrays import F8, I8, allocate
+from envs.arrays import F8, I8, allocate, check_entries, check_saved
 from envs.constants import LOCAL, PADDING
-from envs.errors import DecisionError
+from envs.errors import ConfigError, DecisionError
 from envs.fog import state as s
 from envs.fog.arrivals import ArrivalTables
 from envs.fog.figures import METRICS, summarise
@@ -107,14 +106,14 @@ class FogWorld(World):
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Continue from a snapshot, bit-equal; see World.restore."""
+        label = f"snapshot of {self.scenario.name}"
+        check_entries(snapshot, ("scenario", "key", "state", "arrivals"), label)
+        if snapshot["scenario"] != self.scenario.name:
+            raise ConfigError(f"a snapshot is of scenario {snapshot['scenario']!r}; expected {self.scenario.name!r}")
+        check_saved(snapshot["state"], self.state._asdict(), f"{label}, state")
+        self._arrivals.restore(snapshot["key"], snapshot["arrivals"], label)  # checks before it takes anything over
         for name, array in self.state._asdict().items():
-            saved = snapshot["state"].get(name)
-            if saved is None or saved.shape != array.shape:
-                given = "nothing" if saved is None else f"shape {saved.shape}"
-                raise ValueError(f"snapshot of {snapshot['scenario']!r}: {name} has {given}, expected {array.shape}")
-            array[...] = saved
-        self._arrivals.key = snapshot["key"]
-        self._arrivals.batch = type(self._arrivals.batch)(**copy.deepcopy(snapshot["arrivals"]))
+            array[...] = snapshot["state"][name]
 
     def summarise(self, sums: F8) -> dict[str, float]:
         """Return the figures of METRICS from metric sums (G,)."""

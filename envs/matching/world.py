@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.arrays import BOOL, F8, I8
+from envs.arrays import BOOL, F8, I8, check_entries, check_key, check_saved
 from envs.constants import LOCAL, PADDING
 from envs.errors import ConfigError, DecisionError
 from envs.metrics import Metric
@@ -109,6 +109,10 @@ class MatchingWorld(World):
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Continue from a snapshot."""
+        label = f"snapshot of {self.spec.scenario}"
+        check_entries(snapshot, ("key", "arrays"), label)
+        check_key(snapshot["key"], label)
+        check_saved(snapshot["arrays"], {name: getattr(self, name) for name in _ARRAYS}, label)
         self._key = snapshot["key"]
         for name, array in snapshot["arrays"].items():
             getattr(self, name)[...] = array
