@@ -8,11 +8,13 @@ answers of its authors are a test. One counter is (index, stream, world, episode
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from envs.accelerate import inlined, kernel
 from envs.arrays import F8
+from envs.errors import ConfigError
 
 _MULTIPLIER_0 = np.uint64(0xD2511F53)
 _MULTIPLIER_1 = np.uint64(0xCD9E8D57)
@@ -24,6 +26,8 @@ _5 = np.uint64(5)
 _6 = np.uint64(6)
 _TO_UNIT = 1.0 / 9007199254740992.0  # 2**-53
 _ROUNDS = 10
+MAX_SEED = 2**63
+MAX_WORLD_ID = 2**32 - 1  # one word of a counter
 
 
 @inlined
@@ -98,7 +102,14 @@ class Draws:
         return -np.log(self.uniform(stream, n, first))
 
 
+def check_seed(seed: Any, name: str = "seed") -> None:
+    """Raise ConfigError unless a seed is a whole number from 0 to 2**63."""
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= int(seed) <= MAX_SEED:
+        raise ConfigError(f"{name} = {seed!r}: expected a whole number from 0 to 2**63")
+
+
 def key_from_seed(seed: int, role: str) -> int:
     """Return the 64-bit key of a role ("world", "rule", ...) under a seed; roles never share a key."""
+    check_seed(seed)
     words = np.random.SeedSequence([seed, *role.encode()]).generate_state(1, np.uint64)
     return int(words[0])

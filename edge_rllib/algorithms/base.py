@@ -93,7 +93,7 @@ class BatchedConfig(AlgorithmConfig):
                 model_config={**model_config, "shape": ObservationShape.of(spec), "is_central": is_central},
             )
         )
-        self.debugging(seed=settings.seed)
+        self.debugging(seed=settings.global_seed)
         if settings.n_evaluation_worlds:
             self.evaluation(
                 evaluation_interval=settings.evaluation_interval or NEVER,

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from envs.errors import ConfigError
+from envs.rng import check_seed
 from envs.scenario import Scenario
+
+_GLOBAL_SEEDS = 2**31
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,7 @@ class RunSettings:
     evaluation_interval: int = 0  # iterations between evaluations within train(); 0 for none
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         for name in ("n_env_runners", "n_learners", "total_env_steps", "n_evaluation_worlds", "evaluation_interval"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} = {getattr(self, name)}: expected 0 or more")
@@ -39,6 +45,16 @@ class RunSettings:
                 f"n_worlds = {self.n_worlds} cannot be split over n_learners = {self.n_learners}: "
                 "each learner takes whole worlds of every env runner"
             )
+
+    @property
+    def global_seed(self) -> int:
+        """Return the seed of the generators of numpy and torch, below 2**31 because they take 32 bits.
+
+        RLlib adds the index of the worker.
+        """
+        if self.seed < _GLOBAL_SEEDS:
+            return self.seed
+        return int(np.random.SeedSequence(self.seed).generate_state(1, np.uint32)[0]) % _GLOBAL_SEEDS
 
     @property
     def total_worlds(self) -> int:

@@ -20,6 +20,7 @@ from edge_rllib.config.schema import RunConfig
 from edge_rllib.config.source import Source
 from edge_rllib.config.tree import Overrides, Tree, merge, nested, read_yaml
 from envs.errors import ConfigError
+from envs.rng import check_seed
 from envs.scenario import Scenario
 
 _SCENARIO_KEYS = tuple(field.name for field in dataclasses.fields(Scenario) if field.name != "name")
@@ -120,11 +121,16 @@ def _scenario(spec: Any, source: Source) -> Scenario:
     params = tree["params"] if tree["params"] is not None else {}
     if not isinstance(params, Mapping):
         raise ConfigError(f"{source.where('params')}: expected keys with values, got {params!r}")
+    topology_seed = convert(tree["topology_seed"], int, source.at("topology_seed"))
+    try:
+        check_seed(topology_seed, "topology_seed")
+    except ConfigError as error:
+        raise ConfigError(f"{source.where('topology_seed')}: {error}") from error
     return Scenario(
         name=name,
         world=world,
         topology=load_part("topology", tree["topology"], source.at("topology")),
-        topology_seed=convert(tree["topology_seed"], int, source.at("topology_seed")),
+        topology_seed=topology_seed,
         workload=load_part("workload", tree["workload"], source.at("workload")),
         params=load_part("world_params", {"name": world, **params}, source.at("params")),
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from envs.errors import ConfigError
+from envs.rng import check_seed
 from envs.scenario import Scenario
 
 
@@ -60,7 +61,8 @@ class RunConfig:
     checkpoint: CheckpointConfig
 
     def __post_init__(self) -> None:
-        for name in ("n_env_runners", "n_learners", "seed"):
+        check_seed(self.seed)
+        for name in ("n_env_runners", "n_learners"):
             _at_least(self, 0, name)
         for name in ("n_worlds", "learner_threads", "total_env_steps"):
             _at_least(self, 1, name)
