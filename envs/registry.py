@@ -5,6 +5,7 @@ Another distribution adds its own through the entry-point group ``edge_rllib.<ki
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from functools import cache
 from importlib.metadata import entry_points
@@ -79,13 +80,32 @@ def resolve(kind: str, name: str, where: str = "") -> Any:
     target = table[name]
     if not isinstance(target, str):
         return target
-    module, _, attribute = target.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    return _imported(f"{kind} {name!r} is registered as {target!r}", target, f" ({where})" if where else "")
 
 
 def lookup(kind: str, name: str) -> Any:
     """Return what is registered under a name without importing it: "module:attribute", or the object itself."""
     return _table(kind)[name]
+
+
+def _imported(label: str, target: str, where: str) -> Any:
+    """Return what stands at "module:attribute"; whatever a plugin's module raises becomes one line for the user."""
+    module, _, attribute = target.partition(":")
+    if not module or not attribute:
+        raise EdgeError(f"{label}: expected 'module:attribute'{where}")
+    try:
+        found: Any = importlib.import_module(module)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise EdgeError(f"{label}: {module!r} cannot be imported: {reason}{where}") from error
+    for part in attribute.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError as error:
+            near = difflib.get_close_matches(part, dir(found), n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise EdgeError(f"{label}: module {module!r} has no {attribute!r}{hint}{where}") from error
+    return found
 
 
 def _table(kind: str) -> dict[str, Any]:

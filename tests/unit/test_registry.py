@@ -119,3 +119,37 @@ def test_another_distribution_adds_names_through_its_entry_points(monkeypatch):
     finally:
         registry._plugins.cache_clear()
     assert groups == ["edge_rllib.baseline", "edge_rllib.topology"]
+
+
+BROKEN = {
+    "theirs_not:Rule": r"cannot be imported: ModuleNotFoundError: No module named 'theirs_not'",
+    "envs.baselines.local:Locale": r"module 'envs.baselines.local' has no 'Locale'; did you mean 'Local'\?",
+    "envs.baselines.local:Local.nothing": r"module 'envs.baselines.local' has no 'Local.nothing'",
+    "envs.baselines.local": r"expected 'module:attribute'",
+    ":Local": r"expected 'module:attribute'",
+    "envs.baselines.:Local": r"cannot be imported: ModuleNotFoundError",
+    "broken_plugin:Rule": r"cannot be imported: RuntimeError: no licence",
+}
+
+
+@pytest.mark.usefixtures("empty_additions")
+@pytest.mark.parametrize("target", BROKEN)
+def test_plugin_that_cannot_be_had_is_told_in_one_line(target, tmp_path, monkeypatch):
+    (tmp_path / "broken_plugin.py").write_text("raise RuntimeError('no licence\\nsecond line')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    registry.register("baseline", "theirs", target)
+
+    with pytest.raises(EdgeError, match=BROKEN[target]) as caught:
+        registry.resolve("baseline", "theirs", "run/x.yaml")
+
+    message = str(caught.value)
+    assert message.startswith(f"baseline 'theirs' is registered as '{target}': ")
+    assert message.endswith("(run/x.yaml)")
+    assert "\n" not in message
+    assert caught.value.__cause__ is not None or "expected 'module:attribute'" in message
+
+
+@pytest.mark.usefixtures("empty_additions")
+def test_plugin_may_name_what_is_inside_a_class():
+    registry.register("baseline", "theirs", "envs.baselines.local:Local.decide")
+    assert registry.resolve("baseline", "theirs") is registry.resolve("baseline", "local").decide
