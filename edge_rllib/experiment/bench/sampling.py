@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import ray
 import torch
 from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
@@ -36,7 +38,7 @@ def rows() -> list[Row]:
     torch.set_num_threads(1)
     batched = rate(_batched())
     stock = rate(_stock(), repeats=3)
-    one, two = rate(_remote(1)), rate(_remote(2))
+    one, two = _remote_rates()
     return [
         Row(
             f"batched runner, one process, {BATCHED_WORLDS} worlds, MLP 64x64",
@@ -71,16 +73,18 @@ def _stock() -> Callable[[], int]:
     return work
 
 
-def _remote(n_runners: int) -> Callable[[], int]:
+def _remote_rates(repeats: int = 7) -> tuple[float, float]:
+    """Return the rates of one and of two remote runners, measured in turn; the median of each."""
     actor = ray.remote(num_cpus=1)(BatchedEnvRunner)
-    remote_config = config(BATCHED_WORLDS, n_runners)
-    runners = [
-        actor.remote(config=remote_config, worker_index=index + 1, num_workers=n_runners) for index in range(n_runners)
-    ]
-    n_agents = remote_config.n_agents
+    remote_config = config(BATCHED_WORLDS, 2)
+    runners = [actor.remote(config=remote_config, worker_index=index, num_workers=2) for index in (1, 2)]
 
-    def work() -> int:
-        n_steps = sum(result[1] for result in ray.get([runner.sample_refs.remote() for runner in runners]))
-        return int(n_steps) * n_agents
+    def measure(group: list[Any]) -> float:
+        begin = time.perf_counter()
+        n_steps = sum(result[1] for result in ray.get([runner.sample_refs.remote() for runner in group]))
+        return int(n_steps) * int(remote_config.n_agents) / (time.perf_counter() - begin)
 
-    return work
+    measure(runners)
+    rates = np.array([(measure(runners[:1]), measure(runners)) for _ in range(repeats)])
+    one, two = np.median(rates, axis=0)
+    return float(one), float(two)

@@ -69,19 +69,22 @@ def _random_decision(world: World, out: Outcome, rng: np.random.Generator) -> np
 
 _LIST = "from edge_rllib.cli.main import main; main(['list'])"
 _MEMORY = f"""
+from pathlib import Path
 import resource
 import numpy as np
+def resident_mb():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
 from edge_rllib.config.load import load_scenario
 from envs.scenario import make
 world = make(load_scenario({SCENARIO!r}), 1)
 out = world.outcome(); world.reset(None, out)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = resident_mb()
 world = make(load_scenario({SCENARIO!r}), 1024)
 out = world.outcome(); world.reset(None, out)
 decision = np.zeros((1024, world.spec.n_agents), np.int64)
 for _ in range(world.spec.horizon_steps):
     world.step(decision, out)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+print(resident_mb() - before)
 """
 
 

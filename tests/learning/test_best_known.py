@@ -1,0 +1,24 @@
+"""One device, one server, best decision known: every algorithm finds it."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_rllib.config.registry import names
+
+ALGORITHMS = sorted(set(names("algorithm")))
+# Small fragments: few worlds, and a decision at most every second step
+VALUES = {
+    "ippo": {"fragment_steps": 20, "minibatch_rows": 200, "learning_rate": 0.003, "final_learning_rate": 0.001},
+    "mappo": {"fragment_steps": 20, "minibatch_rows": 200, "learning_rate": 0.003, "final_learning_rate": 0.001},
+    "a2c": {"fragment_steps": 5, "learning_rate": 0.005, "final_learning_rate": 0.002},
+    "ddqn": {"fragment_steps": 5},
+}
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_algorithm_reaches_95_percent_of_the_best_return(judge, name):
+    judged = judge({"name": name, **VALUES[name]}, "pair_best_known", ("cloud_only", "local"), 40_000)
+    best, worst = judged.rules["cloud_only"]["return"], judged.rules["local"]["return"]
+    assert best > worst + 10.0  # the decision matters
+    assert judged.learned["return"] >= worst + 0.95 * (best - worst)
