@@ -6,6 +6,8 @@ import contextlib
 import logging
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,8 @@ from edge_rllib.results import files
 log = logging.getLogger(__name__)
 
 OBJECT_STORE_BYTES = 500_000_000  # holds some rollouts; a rollout of 100 steps x 64 worlds x 19 agents is 30 MB
-_NOISY = ("ray.rllib", "ray.tune", "ray._common.deprecation", "ray._private.authentication")
+_NOISY = ("ray.rllib", "ray.tune", "ray.widgets", "ray._common.deprecation", "ray._private.authentication")
+_BACKEND_LEVEL = "RAY_BACKEND_LOG_LEVEL"
 
 
 def start_ray(n_slots: int) -> bool:
@@ -39,21 +42,56 @@ def start_ray(n_slots: int) -> bool:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray 2.60 warns in each process that has no GPU
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if not os.environ.get("RAY_ADDRESS"):
-        # Ray's C++ tells of its issue 53727 for each env runner, as an error; it does no harm while this process lives.
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         options.update(
             address="local",  # Ray would else join whatever head runs on this machine, and refuse the sizes below
             num_cpus=max(n_slots, os.cpu_count() or 1),
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
         )
-    ray.init(**options)
+    with contextlib.nullcontext() if os.environ.get("RAY_ADDRESS") else _quiet_backend():
+        ray.init(**options)
     known = int(ray.cluster_resources().get("CPU", 0))
     if known < n_slots - 1:  # this process itself takes no slot
         log.warning(
             "the cluster has %d CPU slots, the run asks for %d and waits until there are more", known, n_slots - 1
         )
     return True
+
+
+@contextlib.contextmanager
+def _quiet_backend() -> Iterator[None]:
+    """Let Ray, which starts within, tell of nothing but what ends it, unless the user set its level.
+
+    Its C++ tells of its issue 53727 for each env runner, as an error; it does no harm while this process lives.
+    """
+    if os.environ.get(_BACKEND_LEVEL):
+        yield
+        return
+    os.environ[_BACKEND_LEVEL] = "fatal"
+    try:
+        with _without_lines(b"Set ray log level from environment variable"):
+            yield
+    finally:
+        os.environ.pop(_BACKEND_LEVEL, None)
+
+
+@contextlib.contextmanager
+def _without_lines(mark: bytes) -> Iterator[None]:
+    """Hold back what is written to the file descriptor of stderr, then pass on the lines without the mark."""
+    try:
+        stderr = os.dup(2)
+    except OSError:  # closed, as in some services
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            held.seek(0)
+            os.write(2, b"".join(line for line in held if mark not in line))
 
 
 def n_slots(run: RunConfig) -> int:

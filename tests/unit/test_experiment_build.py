@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from typing import Any
 
 import pytest
@@ -49,3 +51,65 @@ def test_cluster_with_too_few_slots_is_told(
     start_ray(n_slots=3)
 
     assert "has 1 CPU slots, the run asks for 2" in caplog.text
+
+
+LEVEL_LINE = b"[I 1 1] logging.cc:303: Set ray log level from environment variable RAY_BACKEND_LOG_LEVEL to 3\n"
+
+
+def tell(seen: dict[str, Any], error: type[Exception] | None = None) -> Any:
+    """Return a stand-in for ``ray.init`` that notes the level and writes to stderr as Ray's C++ does."""
+
+    def init(**kwargs: Any) -> None:
+        seen["level"] = os.environ.get("RAY_BACKEND_LOG_LEVEL")
+        os.write(2, LEVEL_LINE + b"something else\n")
+        if error is not None:
+            raise error("no")
+
+    return init
+
+
+@pytest.mark.usefixtures("given")
+@pytest.mark.parametrize("error", [None, ConnectionError])
+def test_harmless_lines_of_ray_do_not_reach_the_user(
+    error: type[Exception] | None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("RAY_BACKEND_LOG_LEVEL", raising=False)
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr(ray, "init", tell(seen, error))
+
+    if error is None:
+        start_ray(n_slots=3)
+    else:
+        with pytest.raises(error):
+            start_ray(n_slots=3)
+
+    assert seen["level"] == "fatal"
+    assert "RAY_BACKEND_LOG_LEVEL" not in os.environ  # what the user starts next is as talkative as ever
+    os.write(2, b"and afterwards\n")
+    assert capfd.readouterr().err == "something else\nand afterwards\n"
+
+
+@pytest.mark.usefixtures("given")
+def test_level_that_the_user_set_is_the_users(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_BACKEND_LOG_LEVEL", "debug")
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr(ray, "init", tell(seen))
+
+    start_ray(n_slots=3)
+
+    assert seen["level"] == os.environ["RAY_BACKEND_LOG_LEVEL"] == "debug"
+    assert capfd.readouterr().err == LEVEL_LINE.decode() + "something else\n"
+
+
+@pytest.mark.usefixtures("given")
+def test_ray_does_not_ask_for_widgets_in_notebooks(caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("ray.widgets").setLevel(logging.INFO)
+
+    start_ray(n_slots=1)
+    logging.getLogger("ray.widgets.util").info("Missing packages: ['ipywidgets'].")
+
+    assert not caplog.records
