@@ -17,4 +17,3 @@ def test_algorithm_beats_least_queue_on_held_out_worlds(judge, name, seed):
     learned, rule = judged.learned, judged.rules["least_queue"]
     assert learned["response_time_s_mean"] < rule["response_time_s_mean"]
     assert learned["in_time_frac"] > rule["in_time_frac"]
-    print(name, seed, {key: round(learned[key], 4) for key in ("response_time_s_mean", "in_time_frac", "return")})
