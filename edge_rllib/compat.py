@@ -70,6 +70,11 @@ def n_data_parallel() -> int:
     return int(torch.distributed.get_world_size())
 
 
+def rank() -> int:
+    """Return this learner's index among those that agree on a step."""
+    return int(torch.distributed.get_rank()) if n_data_parallel() > 1 else 0
+
+
 def skip_ddp(modules: Any) -> None:
     """Give each module the same first weights on all learners, and the one method that RLlib expects of DDP.
 

@@ -19,6 +19,7 @@ BUILT_IN.update(
     {
         "algorithm": {
             "a2c": "edge_rllib.algorithms.a2c:A2cParams",
+            "ddqn": "edge_rllib.algorithms.ddqn:DdqnParams",
             "ippo": "edge_rllib.algorithms.ippo:IppoParams",
             "mappo": "edge_rllib.algorithms.mappo:MappoParams",
         },

@@ -1,0 +1,139 @@
+"""Double deep Q-learning, each agent on its own: prioritised replay, several-step returns, dueling networks.
+
+[van Hasselt et al., Deep Reinforcement Learning with Double Q-learning, 2016; Hessel et al., Rainbow, 2018]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.utils.metrics import LEARNER_RESULTS, LEARNER_UPDATE_TIMER, NUM_ENV_STEPS_SAMPLED_LIFETIME, TIMERS
+
+from edge_rllib.algorithms.base import BatchedAlgorithm, BatchedConfig
+from edge_rllib.algorithms.preparation import TRAIN_ON
+from edge_rllib.algorithms.q_learner import QLearner
+from edge_rllib.algorithms.settings import RunSettings
+from edge_rllib.modules.q_module import QModule
+from envs.errors import ConfigError
+
+
+class DdqnConfig(BatchedConfig):
+    """RLlib's config with the batched runner; ``ddqn`` holds the algorithm's own values."""
+
+    def __init__(self, algo_class: Any = None) -> None:
+        """Set defaults; values come from ``DdqnParams``."""
+        super().__init__(algo_class=algo_class or Ddqn)
+        self.ddqn: DdqnParams | None = None
+        self.total_env_steps = 0
+
+    def get_default_learner_class(self) -> type:
+        """Return the learner."""
+        return QLearner
+
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        """Return what RLlib completes the spec of ``apply`` with."""
+        return RLModuleSpec(module_class=QModule)
+
+    def use_stock_runner(self) -> Any:
+        """Refuse: the replay is built from rollouts of the batched runner."""
+        raise ConfigError("ddqn: the replay needs the batched runner; stock runners serve ippo, mappo and a2c")
+
+
+class Ddqn(BatchedAlgorithm):
+    """Double deep Q-learning."""
+
+    @classmethod
+    def get_default_config(cls) -> DdqnConfig:
+        """Return the config's defaults."""
+        return DdqnConfig()
+
+    def training_step(self) -> None:
+        """Collect a fragment, store it, learn from the replay, send the weights."""
+        data = self.collect()
+        if not data:
+            return
+        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER), reduce="mean", window=1):
+            results = self.learner_group.update(
+                **self.learner_data(data), timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: self.lifetime_steps()}
+            )
+            self.metrics.aggregate(results, key=LEARNER_RESULTS)
+        self.sync(results)
+
+
+@dataclass(frozen=True)
+class DdqnParams:
+    """Values of DDQN."""
+
+    fragment_steps: int  # steps of each world between two calls of the learner
+    learning_rate: float  # of Adam, at the start
+    final_learning_rate: float  # of Adam, at the end of the run; linear in between
+    gamma: float  # discount a step, in [0, 1]
+    n_step: int  # rows of an agent that a transition spans
+    train_on: str  # all rows, or only the "decisions": then a transition leads from one choice to the next
+    replay_rows: int  # places of the replay, all modules and learners together
+    warm_up_rows: int  # transitions in the replay before the first gradient step; decisions are random until then
+    minibatch_rows: int  # transitions of a gradient step
+    replay_ratio: float  # how often a transition is trained on, on average, however many worlds there are
+    priority_alpha: float  # exponent of priorities, in [0, 1]; 0 draws all rows with equal chance
+    importance_beta: float  # first exponent of importance weights, in [0, 1]; 1 at the end of the run
+    epsilon: float  # first chance of a random decision
+    final_epsilon: float  # last chance of a random decision
+    epsilon_frac: float  # share of the run over which the chance falls
+    is_double: bool  # the network picks the next decision, its copy judges it; else the copy does both
+    is_dueling: bool  # a value of the state beside the scores of targets
+    target_interval: int  # gradient steps between two moves of the copied network
+    target_rate: float  # share of the way that a move takes, in (0, 1]; 1 copies
+    huber: float  # error at which the loss becomes linear, at unit scale
+    grad_clip: float  # largest global norm of a gradient
+    normalise_value: bool  # learn values at unit scale, set by the rewards of the warm-up
+    save_replay: bool  # checkpoints hold the replay: a resumed run is bit-equal, and each checkpoint large
+
+    def __post_init__(self) -> None:
+        for name in (
+            *("gamma", "priority_alpha", "importance_beta"),
+            *("epsilon", "final_epsilon", "epsilon_frac", "target_rate"),
+        ):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ConfigError(f"{name} = {getattr(self, name)}: expected a value in [0, 1]")
+        for name in (
+            *("fragment_steps", "learning_rate", "n_step", "replay_rows", "minibatch_rows", "replay_ratio"),
+            *("target_interval", "target_rate", "huber", "grad_clip"),
+        ):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} = {getattr(self, name)}: expected a positive number")
+        if self.final_learning_rate < 0.0:
+            raise ConfigError(f"final_learning_rate = {self.final_learning_rate}: expected 0 or more")
+        if self.train_on not in TRAIN_ON:
+            raise ConfigError(f"train_on = {self.train_on!r}: expected one of {', '.join(TRAIN_ON)}")
+        if not self.minibatch_rows <= self.warm_up_rows <= self.replay_rows:
+            raise ConfigError(
+                f"minibatch_rows = {self.minibatch_rows}, warm_up_rows = {self.warm_up_rows}, replay_rows = "
+                f"{self.replay_rows}: expected each to be at most the next"
+            )
+
+    def to_config(self, settings: RunSettings, model: Any) -> Any:
+        """Return the config from which ``build_algo`` makes the Algorithm."""
+        if model.is_recurrent:
+            raise ConfigError("ddqn: the replay holds single rows; choose a model without memory, such as mlp")
+        if self.save_replay and settings.n_learners > 1:
+            raise ConfigError(
+                f"save_replay = true with n_learners = {settings.n_learners}: a checkpoint holds one learner's state"
+            )
+        config = DdqnConfig()
+        rate: Any = self.learning_rate
+        if settings.total_env_steps and self.final_learning_rate != self.learning_rate:
+            rate = [[0, self.learning_rate], [settings.total_env_steps, self.final_learning_rate]]
+        config.training(
+            lr=rate,
+            gamma=self.gamma,
+            grad_clip=self.grad_clip,
+            grad_clip_by="global_norm",
+            train_batch_size_per_learner=self.fragment_steps * settings.total_worlds // max(1, settings.n_learners),
+        )
+        config.env_runners(rollout_fragment_length=self.fragment_steps)
+        config.ddqn, config.train_on = self, self.train_on
+        config.total_env_steps = settings.total_env_steps
+        model_config = {"model": model, "is_dueling": self.is_dueling, "epsilon": self.epsilon}
+        return config.apply(settings, QModule, model_config, is_central=False)
