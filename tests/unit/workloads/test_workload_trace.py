@@ -141,9 +141,9 @@ def test_another_turn_of_the_window_keeps_other_jobs(replay, write, star):
     table = thin.tasks(Draws(1, 0, 0), star(2), 4.0)
     job = np.round(table.work_cycles / 1e7).astype(int)
     first, second = (set(job[(table.created_s // 2.01) == turn].tolist()) for turn in (0, 1))
-    assert first
-    assert second
-    assert first != second
+    # each turn keeps a fifth of the jobs, so about a fifth of the first turn's jobs come again
+    assert len(first) > 20
+    assert 0 < len(first & second) < 0.5 * len(first)
 
 
 def test_more_tasks_than_the_trace_has_are_refused(replay, star):
