@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from ray.rllib.core.columns import Columns
-from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.rl_module.apis import TargetNetworkAPI
 from ray.rllib.utils.metrics import ALL_MODULES, NUM_ENV_STEPS_SAMPLED_LIFETIME
@@ -79,7 +78,8 @@ class QLearner(RolloutLearner):
         rollouts = compat.rollouts_of(training_data)
         with self.metrics.log_time((ALL_MODULES, PREPARE_TIMER), reduce="mean", window=1):
             draws = self._plan(rollouts)
-        self._follow_schedules((kwargs.get("timesteps") or {}).get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0))
+        if self._n_updates or draws is not None:
+            self._follow_schedules((kwargs.get("timesteps") or {}).get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0))
         if draws is None:
             self._merge_observed()
         else:
@@ -164,15 +164,14 @@ class QLearner(RolloutLearner):
             module.value_mean.fill_(mean / max(1.0 - share, 1e-2))
 
     def _follow_schedules(self, env_steps: int) -> None:
-        """Set the chance of random decisions and the weights' exponent; random until learning begins."""
+        """Set the chance of random decisions and the weights' exponent; both wait until learning begins."""
         values, total = self.values, self.config.total_env_steps
         progress = env_steps / total if total else 1.0
         self._beta = values.importance_beta + (1.0 - values.importance_beta) * min(1.0, progress)
         fallen = min(1.0, progress / values.epsilon_frac) if values.epsilon_frac else 1.0
         epsilon = values.epsilon + (values.final_epsilon - values.epsilon) * fallen
-        if self._n_updates:
-            for module_id in self.module.keys():  # noqa: SIM118
-                self.module[module_id].unwrapped().epsilon.fill_(epsilon)
+        for module_id in self.module.keys():  # noqa: SIM118
+            self.module[module_id].unwrapped().epsilon.fill_(epsilon)
 
     def draw(self, module_id: str, n_rows: int) -> dict[str, Tensor]:
         """Return a minibatch of a module."""
@@ -238,9 +237,6 @@ class QLearner(RolloutLearner):
 
     def _create_iterator_if_necessary(self, *, training_data: Any, **kwargs: Any) -> Any:
         return training_data.batch
-
-    def _make_batch_if_necessary(self, training_data: Any) -> Any:
-        return Learner._make_batch_if_necessary(self, training_data)
 
     def _log_replays(self) -> None:
         for module_id, replay in self.replays.items():
