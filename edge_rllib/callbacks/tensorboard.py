@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +12,63 @@ import numpy as np
 from tensorboardX import SummaryWriter
 from tensorboardX.summary import hparams as hparams_summaries
 
+from envs.errors import EdgeError
+
+FLUSH_S = 10.0  # at most this much of the curves is lost in a crash
+
+
+class _Events:
+    """Writes events in the thread that makes them.
+
+    The thread of tensorboardX dies of a full disk, and the queue before it then blocks for ever.
+    """
+
+    def __init__(self, own: Any, folder: Path) -> None:
+        """Take over the open file of tensorboardX's own writer ``own``, and stop its thread."""
+        own._worker.stop()
+        self._file, self._folder = own._ev_writer, folder
+        self._flushed_s = 0.0
+
+    def add_event(self, event: Any) -> None:
+        """Write an event."""
+        with self._explained():
+            self._file.write_event(event)
+        if time.monotonic() - self._flushed_s > FLUSH_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Bring what was written to the disk."""
+        with self._explained():
+            self._file.flush()
+        self._flushed_s = time.monotonic()
+
+    def close(self) -> None:
+        """Write what is left and close the file."""
+        with self._explained():
+            self._file.close()
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise EdgeError(f"{self._folder}: curves cannot be written: {error.strerror or error}") from error
+
 
 class TensorBoard:
     """Writes one run's events into its result folder; a context manager that closes the file."""
 
     def __init__(self, folder: Path, first_step: int = 0) -> None:
         """Open a file of events; those of an earlier attempt from ``first_step`` on are hidden."""
-        self._writer = SummaryWriter(str(folder), purge_step=first_step or None, flush_secs=10)
+        self._writer = SummaryWriter(str(folder), purge_step=first_step or None)
+        self._writer.file_writer.event_writer = _Events(self._writer.file_writer.event_writer, folder)
 
     def __enter__(self) -> TensorBoard:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        with contextlib.suppress(*([EdgeError] if kind else [])):  # the first error is the one to tell
+            self.close()
 
     def close(self) -> None:
         """Write what is left and close the file."""

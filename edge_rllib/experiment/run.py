@@ -83,6 +83,7 @@ def _go_on(run: RunConfig, algorithm: Any, folder: Path, state: dict[str, Any], 
         TensorBoard(folder, first_step=state["env_steps"] + 1 if state["iteration"] else 0) as board,
         ProgressReport(run.name, run.total_env_steps, state["env_steps"], console) as report,
         _interrupts(report.note) as is_interrupted,
+        _told_in_status(folder, state),
     ):
         report.note(f"results: {folder}")
         fitted = _Fit(run, algorithm, folder, state, board, report)
@@ -178,6 +179,22 @@ class _Fit:
     def set_status(self, status: str) -> None:
         """Write how the run stands."""
         files.write_json(self._folder / files.STATUS, {"status": status, **self._state})
+
+
+@contextlib.contextmanager
+def _told_in_status(folder: Path, state: dict[str, Any]) -> Iterator[None]:
+    """Write into the result that the run failed, and of what, when an exception ends it."""
+    try:
+        yield
+    except BaseException as error:
+        status, reason = "failed", f"{type(error).__name__}: {error}".partition("\n")[0]
+        if isinstance(error, KeyboardInterrupt):
+            status, reason = "interrupted", "stopped at once, without saving"
+        with contextlib.suppress(
+            EdgeError
+        ):  # a full disk may take no status either; the first error is the one to tell
+            files.write_json(folder / files.STATUS, {"status": status, "error": reason, **state})
+        raise
 
 
 def _hparams(run: RunConfig) -> dict[str, Any]:

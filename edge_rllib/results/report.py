@@ -49,9 +49,10 @@ def text(folder: Path) -> str:
     lines = [f"result: {folder}"]
     if (folder / STATUS).is_file():
         status = read_json(folder / STATUS)
+        reason = f" ({status['error']})" if status.get("error") else ""
         lines.append(
-            f"status: {status['status']}, iteration {status['iteration']}, {status['env_steps']:,} environment steps, "
-            f"{status['wall_s']:.0f} s of training"
+            f"status: {status['status']}{reason}, iteration {status['iteration']}, "
+            f"{status['env_steps']:,} environment steps, {status['wall_s']:.0f} s of training"
         )
     if (folder / VERSIONS).is_file():
         found = read_json(folder / VERSIONS)
