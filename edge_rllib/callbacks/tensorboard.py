@@ -27,7 +27,7 @@ class _Events:
         """Take over the open file of tensorboardX's own writer ``own``, and stop its thread."""
         own._worker.stop()
         self._file, self._folder = own._ev_writer, folder
-        self._flushed_s = 0.0
+        self._flushed_s, self._is_closed = 0.0, False
 
     def add_event(self, event: Any) -> None:
         """Write an event."""
@@ -37,13 +37,18 @@ class _Events:
             self.flush()
 
     def flush(self) -> None:
-        """Bring what was written to the disk."""
+        """Bring what was written to the disk; tensorboardX asks for it once more when Python ends."""
+        if self._is_closed:
+            return
         with self._explained():
             self._file.flush()
         self._flushed_s = time.monotonic()
 
     def close(self) -> None:
-        """Write what is left and close the file."""
+        """Write what is left and close the file, once."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         with self._explained():
             self._file.close()
 

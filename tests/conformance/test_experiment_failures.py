@@ -204,3 +204,12 @@ def test_curves_are_on_the_disk_after_a_while(tmp_path: Path, monkeypatch: pytes
         events.Reload()
 
     assert [(event.step, event.value) for event in events.Scalars("a/b")] == [(7, 3.0)]
+
+
+def test_curves_that_are_closed_may_be_flushed_and_closed_again(tmp_path: Path) -> None:
+    board = TensorBoard(tmp_path)
+    events = board._writer.file_writer.event_writer
+    board.close()
+
+    events.flush()
+    events.close()
