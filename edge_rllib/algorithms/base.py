@@ -80,6 +80,7 @@ class BatchedConfig(AlgorithmConfig):
             "seed": settings.seed,
             "first_world_id": 0,
             "with_state": is_central,
+            "worlds_of_runner": settings.n_worlds,
         }
         self.environment(EdgeMultiAgentEnv, env_config=env_config)
         self.env_runners(num_env_runners=settings.n_env_runners, num_envs_per_env_runner=settings.n_worlds)

@@ -14,6 +14,8 @@ from edge_rllib.runners.agents import agent_spaces
 from envs.arrays import BOOL, F4
 from envs.scenario import make
 
+_COPIES_MADE = "copies_made"
+
 Dicts = tuple[dict[str, Any], dict[str, Any]]
 
 
@@ -21,9 +23,16 @@ class EdgeMultiAgentEnv(MultiAgentEnv):
     """A batch of one world; ``config`` is the ``env_config`` of the batched runner."""
 
     def __init__(self, config: dict[str, Any]) -> None:
-        """Build the world; runner w > 0 has the id first_world_id + w - 1."""
+        """Build the world; the B copies of runner w > 0 have the ids first_world_id + (w - 1) * B and following.
+
+        RLlib hands one and the same context to all copies of a runner, so they are counted on it.
+        """
         super().__init__()
-        world_id = config["first_world_id"] + max(getattr(config, "worker_index", 0) or 0, 1) - 1
+        runner = max(getattr(config, "worker_index", 0) or 0, 1) - 1
+        n_copies = config.get("worlds_of_runner", 1)
+        copy = config.get(_COPIES_MADE, 0)
+        config[_COPIES_MADE] = copy + 1
+        world_id = config["first_world_id"] + runner * n_copies + copy % n_copies
         self.world = make(config["scenario"], 1, config["seed"], world_id)
         spec = self.world.spec
         self.with_state = bool(config["with_state"])

@@ -82,6 +82,13 @@ def both_runners(params, model):
     return batched, stock, learner
 
 
+def test_each_environment_of_a_stock_runner_has_a_world_of_its_own():
+    config = IppoParams(**VALUES).to_config(RunSettings(SCENARIO, seed=SEED, n_worlds=3), MLP).use_stock_runner()
+    runner = MultiAgentEnvRunner(config=config, worker_index=2, num_workers=2)
+    worlds = [environment.unwrapped.world for environment in runner.env.unwrapped.envs]
+    assert [int(world.snapshot()["arrays"]["_ids"][0]) for world in worlds] == [3, 4, 5]  # the first runner has 0, 1, 2
+
+
 def agent_steps(episodes, agent, column):
     """Return an agent's steps of all episodes, in the order in which they were made."""
     parts = []
