@@ -25,6 +25,7 @@ class Arrivals(NamedTuple):
     result_bits: Annotated[F8, "B A", "output that returns"]
     work_cycles: Annotated[F8, "B A", "cycles on one core"]
     due_s: Annotated[F8, "B A", "deadline; infinite for none"]
+    priority: Annotated[I8, "B A", "0 is served first, where nodes serve by priority"]
 
 
 class ArrivalTables:

@@ -148,6 +148,7 @@ class Cloud:
             idle_w=self.n_vms * self.vm_idle_w,
             busy_w=self.n_vms * self.vm_busy_w,
             transmit_w=WIRED_TRANSMIT_W,
+            queue_bits=np.inf,
         )
         place = np.array([node.position_m for node in nodes])
         above_m = (float(place[:, 0].mean()), float(place[:, 1].max() + 0.3 * np.ptp(place, axis=0).max()))

@@ -47,6 +47,7 @@ def assemble(name: str, nodes: Sequence[Node], links: Sequence[Link]) -> Topolog
         n_cores=np.array([node.n_cores for node in settings], np.int64),
         core_hz=np.array([node.core_hz for node in settings], np.float64),
         queue_places=np.array([node.queue_places for node in settings], np.int64),
+        queue_bits=np.array([node.queue_bits for node in settings], np.float64),
         idle_w=np.array([node.idle_w for node in settings], np.float64),
         busy_w=np.array([node.busy_w for node in settings], np.float64),
         transmit_w=np.array([node.transmit_w for node in settings], np.float64),

@@ -115,6 +115,7 @@ def node_from(row: Row) -> Node:
             idle_w=row.number("idle_w", at_least=0.0),
             busy_w=row.number("busy_w", at_least=0.0),
             transmit_w=row.number("transmit_w", at_least=0.0),
+            queue_bits=math.inf,
         )
     except ConfigError as error:
         raise TopologyError(f"{row.where}: {error}") from error

@@ -7,6 +7,7 @@ from the vendors' data sheets and from measurements, as each line says.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from envs.topologies.checks import require, require_count, require_not_negative
@@ -30,12 +31,14 @@ class NodeSettings:
     idle_w: float  # power when no core is busy
     busy_w: float  # power when all cores are busy; >= idle_w
     transmit_w: float  # additional power while transmitting
+    queue_bits: float  # bits of input that fit, those in service counted; > 0, .inf for no limit
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         require_count(self, 1, "n_cores", "queue_places")
         require(self, "queue_places", self.queue_places >= self.n_cores, f"at least n_cores = {self.n_cores}")
         require_not_negative(self, "core_hz", "idle_w", "busy_w", "transmit_w")
+        require(self, "queue_bits", self.queue_bits > 0.0, "a number > 0, or .inf for no limit")
         require(self, "busy_w", self.busy_w >= self.idle_w, f"at least idle_w = {self.idle_w}")
 
 
@@ -64,6 +67,7 @@ class NodeType:
             idle_w=machines * self.idle_w,
             busy_w=machines * self.busy_w,
             transmit_w=self.transmit_w,
+            queue_bits=math.inf,
         )
 
 

@@ -25,6 +25,7 @@ class Topology:
     n_cores: Annotated[I8, "M", "tasks that run at once, each on one core"]
     core_hz: Annotated[F8, "M", "cycles per second of one core"]
     queue_places: Annotated[I8, "M", "capacity in tasks, those in service counted"]
+    queue_bits: Annotated[F8, "M", "capacity in bits of input, those in service counted; infinite for no limit"]
     idle_w: Annotated[F8, "M", "power when no core is busy"]
     busy_w: Annotated[F8, "M", "power when all cores are busy"]
     transmit_w: Annotated[F8, "M", "additional power while transmitting"]
@@ -91,6 +92,11 @@ class Topology:
         if not (np.isfinite(self.core_hz) & (self.core_hz > 0.0)).all():
             node = int(np.argmin(np.isfinite(self.core_hz) & (self.core_hz > 0.0)))
             raise TopologyError(f"{self.name}: core_hz of node {node} is {self.core_hz[node]}; it must be positive")
+        if not (self.queue_bits > 0.0).all():
+            node = int(np.argmin(self.queue_bits > 0.0))
+            raise TopologyError(
+                f"{self.name}: queue_bits of node {node} is {self.queue_bits[node]}; it must be positive"
+            )
         at_least_zero = {"idle_w": self.idle_w, "transmit_w": self.transmit_w}
         for field, power in {**at_least_zero, "busy_w": self.busy_w}.items():
             bad = ~(np.isfinite(power) & (power >= 0.0))

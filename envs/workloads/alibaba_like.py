@@ -95,6 +95,7 @@ class AlibabaLike(Workload):
             result_bits=result_bits,
             work_cycles=work_cycles,
             due_s=self.deadline.due_s(draws, topology, created_s, node, work_cycles),
+            priority=np.zeros(len(job), np.int64),
         )
 
     def mean_rate_hz(self, topology: Topology) -> float:

@@ -82,6 +82,7 @@ class EdgeApps(Workload):
             result_bits=_UNIT_EXPONENTIAL.draw(draws, streams.RESULT, len(node)) * result_bits[app],
             work_cycles=work_cycles,
             due_s=due_s,
+            priority=np.zeros(len(node), np.int64),
         )
 
     def mean_rate_hz(self, topology: Topology) -> float:

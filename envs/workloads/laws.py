@@ -126,6 +126,7 @@ class TaskLaw:
             result_bits=self.result_bits.draw(draws, streams.RESULT, n),
             work_cycles=work_cycles,
             due_s=self.deadline.due_s(draws, topology, created_s, node, work_cycles),
+            priority=np.zeros(n, np.int64),
         )
 
 

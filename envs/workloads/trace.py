@@ -71,7 +71,8 @@ class Trace(Workload):
         names, job = np.unique(job, return_inverse=True)
         size_bits, result_bits = draw_sizes(draws, self.sizes, self.size_scale, job, len(names))
         due_s = self.deadline.due_s(draws, topology, created_s, node, work_cycles)
-        return TaskTable(created_s, node, size_bits, result_bits, work_cycles, due_s)
+        priority = np.zeros(len(row), np.int64)
+        return TaskTable(created_s, node, size_bits, result_bits, work_cycles, due_s, priority)
 
     def mean_rate_hz(self, topology: Topology) -> float:
         """Return the expected tasks per (edge) second of the whole network, over the place where a world begins."""

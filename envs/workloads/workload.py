@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,7 @@ class TaskTable(NamedTuple):
     result_bits: Annotated[F8, "A", "output that returns"]
     work_cycles: Annotated[F8, "A", "cycles on one core"]
     due_s: Annotated[F8, "A", "deadline, seconds since the episode's start; infinite for none"]
+    priority: Annotated[I8, "A", "0 is served first, where nodes serve by priority"]
 
 
 class Workload(ABC):
@@ -38,9 +39,13 @@ class Workload(ABC):
 
 def check_tasks(table: TaskTable, topology: Topology, label: str) -> TaskTable:
     """Return the table with exact dtypes; raise WorkloadError for NaN, negative, unsorted or misplaced tasks."""
-    floats = {name: np.ascontiguousarray(getattr(table, name), np.float64) for name in table._fields if name != "node"}
-    node = np.ascontiguousarray(table.node, np.int64)
-    length = len(node)
+    ints = {name: np.ascontiguousarray(getattr(table, name), np.int64) for name in ("node", "priority")}
+    floats = {
+        name: np.ascontiguousarray(getattr(table, name), np.float64) for name in table._fields if name not in ints
+    }
+    node, length = ints["node"], len(ints["node"])
+    if ints["priority"].shape != (length,) or (ints["priority"] < 0).any():
+        raise WorkloadError(f"{label}: priority must hold {length} numbers >= 0; tasks of priority 0 are served first")
     for name, values in floats.items():
         if values.shape != (length,):
             raise WorkloadError(f"{label}: {name} has shape {values.shape}, node has ({length},)")
@@ -59,4 +64,5 @@ def check_tasks(table: TaskTable, topology: Topology, label: str) -> TaskTable:
     if length and not topology.is_device[node].all():
         row = int(np.argmin(topology.is_device[node]))
         raise WorkloadError(f"{label}: task {row} is created at node {node[row]}, which is not a device")
-    return TaskTable(node=node, **floats)
+    columns: dict[str, Any] = {**ints, **floats}
+    return TaskTable(**columns)

@@ -1,5 +1,6 @@
 """What the topologies must refuse, and with which words."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ LINKS = Links(rate_bps=1e8, delay_s=0.001, channel="node", radio=None)
 RADIO = Radio(2e6, 2.4e9, 0.1, 4.0e-21, 3.0, 1.0)
 CLOUD = Cloud(8, 2e9, 4.0, 18.0, 100, 5e7, 0.02, "edge")
 PARTS = {"nodes": MIX, "links": LINKS, "cloud": None}
-NODE = NodeSettings(4, 1e9, 10, 2.0, 5.0, 0.5)
+NODE = NodeSettings(4, 1e9, 10, 2.0, 5.0, 0.5, math.inf)
 GOOD = {
     "ring": Ring(10, 50.0, **PARTS),
     "full": Full(5, 50.0, **PARTS),

@@ -39,6 +39,7 @@ def pair():
         n_cores=np.ones(2, np.int64),
         core_hz=np.full(2, 1e9),
         queue_places=np.full(2, 10),
+        queue_bits=np.full(2, np.inf),
         idle_w=np.zeros(2),
         busy_w=np.zeros(2),
         transmit_w=np.zeros(2),
@@ -60,7 +61,9 @@ class UsersWorkload(Workload):
 
     def tasks(self, draws, topology, horizon_s):
         three = np.ones(3)
-        table = TaskTable(np.array([1.0, 2.0, 3.0]), np.array([1, 1, 1]), three, three, three, 9.0 * three)
+        table = TaskTable(
+            np.array([1.0, 2.0, 3.0]), np.array([1, 1, 1]), three, three, three, 9.0 * three, np.zeros(3, np.int64)
+        )
         return table._replace(**{self.column: np.array(self.values)})
 
     def mean_rate_hz(self, topology):

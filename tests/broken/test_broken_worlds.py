@@ -264,7 +264,7 @@ def line_network(rate_bps=1e6, names=("a", "b")):
     """Return a device linked with a server."""
     two = {"n_cores": 1, "queue_places": 5, "tier": [0, 1], "link_source": [0, 1], "link_target": [1, 0]}
     ints = {name: np.array(np.broadcast_to(value, 2), np.int64) for name, value in two.items()}
-    floats = ("core_hz", "idle_w", "busy_w", "transmit_w", "link_delay_s")
+    floats = ("core_hz", "queue_bits", "idle_w", "busy_w", "transmit_w", "link_delay_s")
     return Topology(
         name="line",
         node_name=names,
@@ -352,7 +352,7 @@ class Drip(Workload):
         created_s += {"late": 0.5, "chance from nowhere": np.random.default_rng().random() / 100}.get(self.flaw, 0.0)
         ones = np.ones(n_tasks)
         due_s = created_s + 1.0
-        return TaskTable(created_s, np.zeros(n_tasks, np.int64), ones, ones, ones, due_s)
+        return TaskTable(created_s, np.zeros(n_tasks, np.int64), ones, ones, ones, due_s, np.zeros(n_tasks, np.int64))
 
     def mean_rate_hz(self, topology):
         return {"rate of milliseconds": 0.01, "no rate": np.nan}.get(self.flaw, 10.0)

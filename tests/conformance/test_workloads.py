@@ -70,6 +70,7 @@ def topology():
         n_cores=np.full(3, 4),
         core_hz=np.full(3, 1.4e9),
         queue_places=np.full(3, 10),
+        queue_bits=np.full(3, np.inf),
         idle_w=np.zeros(3),
         busy_w=np.zeros(3),
         transmit_w=np.zeros(3),

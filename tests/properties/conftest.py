@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -55,22 +56,21 @@ PARAMS = FogParams(
 
 @dataclass(frozen=True)
 class Listed(Workload):
-    """The same tasks in every world: rows of (created_s, node, size_bits, result_bits, work_cycles, due_s)."""
+    """The same tasks in every world: (created_s, node, size_bits, result_bits, work_cycles, due_s[, priority])."""
 
-    rows: tuple[tuple[float, int, float, float, float, float], ...]
+    rows: tuple[tuple[Any, ...], ...]
 
     def tasks(self, draws: Draws, topology: Topology, horizon_s: float) -> TaskTable:
         columns = list(zip(*self.rows, strict=True))
-        return TaskTable(*(np.array(c, np.int64 if i == 1 else np.float64) for i, c in enumerate(columns)))
+        arrays = [np.array(c, np.int64 if i in (1, 6) else np.float64) for i, c in enumerate(columns)]
+        return TaskTable(*arrays, *([] if len(arrays) == 7 else [np.zeros(len(self.rows), np.int64)]))
 
     def mean_rate_hz(self, topology: Topology) -> float:
         return 1.0
 
 
-def node(n_cores: int = 1, core_hz: float = 1e9, queue_places: int = 400) -> NodeSettings:
-    return NodeSettings(
-        n_cores=n_cores, core_hz=core_hz, queue_places=queue_places, idle_w=2.0, busy_w=5.0, transmit_w=0.5
-    )
+def node(n_cores: int = 1, core_hz: float = 1e9, queue_places: int = 400, queue_bits: float = math.inf) -> NodeSettings:
+    return NodeSettings(n_cores, core_hz, queue_places, 2.0, 5.0, 0.5, queue_bits)
 
 
 def single(**settings: Any) -> Single:

@@ -55,6 +55,7 @@ class Wild(TopologyBuilder):
             n_cores=n_cores,
             core_hz=core_hz,
             queue_places=n_cores + rng.integers(0, 4, n_nodes),
+            queue_bits=10.0 ** rng.choice([5.0, 6.0, np.inf], n_nodes),
             idle_w=np.full(n_nodes, 1.0),
             busy_w=np.full(n_nodes, 3.0),
             transmit_w=np.full(n_nodes, 0.5),
@@ -86,6 +87,7 @@ class Odd(Workload):
             result_bits=pick(4, 0.0, 1e3, 1e5),
             work_cycles=pick(5, 0.0, 1e7, 5e8, 5e9),
             due_s=created_s + pick(6, 0.0, 0.3, 2.0, NEVER),
+            priority=pick(7, 0, 1, 2),
         )
 
     def mean_rate_hz(self, topology: Topology) -> float:

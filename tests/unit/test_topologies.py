@@ -31,8 +31,12 @@ CLOUD = Cloud(
 )
 PARTS = {"nodes": MIX, "links": LINKS, "cloud": None}
 RING = Ring(n_nodes=10, radius_m=50.0, **PARTS)
-DEVICE = NodeSettings(n_cores=1, core_hz=1e9, queue_places=10, idle_w=2.0, busy_w=5.0, transmit_w=0.5)
-SERVER = NodeSettings(n_cores=4, core_hz=3e9, queue_places=40, idle_w=9.0, busy_w=30.0, transmit_w=1.0)
+DEVICE = NodeSettings(
+    n_cores=1, core_hz=1e9, queue_places=10, idle_w=2.0, busy_w=5.0, transmit_w=0.5, queue_bits=np.inf
+)
+SERVER = NodeSettings(
+    n_cores=4, core_hz=3e9, queue_places=40, idle_w=9.0, busy_w=30.0, transmit_w=1.0, queue_bits=np.inf
+)
 
 
 def build(builder, seed=0):

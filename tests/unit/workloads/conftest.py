@@ -28,6 +28,7 @@ def make_star(n_devices: int, core_hz: float) -> Topology:
         n_cores=np.full(n_nodes, 4),
         core_hz=np.full(n_nodes, core_hz),
         queue_places=np.full(n_nodes, 10),
+        queue_bits=np.full(n_nodes, np.inf),
         idle_w=np.zeros(n_nodes),
         busy_w=np.zeros(n_nodes),
         transmit_w=np.zeros(n_nodes),
