@@ -30,6 +30,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "full": "envs.topologies.full:Full",
         "geometric": "envs.topologies.geometric:Geometric",
         "grid": "envs.topologies.grid:Grid",
+        "layered": "envs.topologies.layered:Layered",
         "pair": "envs.topologies.pair:Pair",
         "random": "envs.topologies.random:Random",
         "ring": "envs.topologies.ring:Ring",
@@ -44,6 +45,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "periodic": "envs.workloads.periodic:Periodic",
         "poisson": "envs.workloads.poisson:Poisson",
         "schedule": "envs.workloads.schedule:Schedule",
+        "task_types": "envs.workloads.task_types:TaskTypes",
         "trace": "envs.workloads.trace:Trace",
     },
     "baseline": {

@@ -1,6 +1,7 @@
 """Every registered topology builds from its yaml into a network that can be simulated."""
 
 import dataclasses
+import types
 import typing
 from pathlib import Path
 
@@ -22,7 +23,12 @@ def convert(value, hint):
     if typing.get_origin(hint) is typing.Literal:
         assert value in typing.get_args(hint)
         return value
-    options = [option for option in (typing.get_args(hint) or (hint,)) if option is not type(None)]
+    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    options = [option for option in (typing.get_args(hint) if is_union else (hint,)) if option is not type(None)]
+    if isinstance(value, list):
+        inner = typing.get_args(options[0])
+        hints = inner[:1] * len(value) if inner[-1] is Ellipsis else inner
+        return tuple(convert(entry, kind) for entry, kind in zip(value, hints, strict=True))
     if isinstance(value, dict):
         return build_record(options[0], value)
     assert value is None or type(value) in options, f"{value!r} is not of {hint}"
@@ -41,7 +47,7 @@ def builder(name):
 
 
 def test_there_are_topologies_and_each_has_its_yaml():
-    assert len(NAMES) >= 11
+    assert len(NAMES) >= 12
     assert sorted(path.stem for path in FOLDER.glob("*.yaml")) == NAMES
 
 

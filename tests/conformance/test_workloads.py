@@ -5,6 +5,7 @@ import importlib
 import math
 import pickle
 import pkgutil
+import types
 import typing
 from pathlib import Path
 
@@ -25,6 +26,9 @@ HORIZON_S = 50.0
 
 def build_value(hint, value):
     """Return a yaml value as its field declares it, without converting numbers."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        options = [option for option in typing.get_args(hint) if option is not type(None)]
+        return None if value is None else build_value(options[0], value)
     if dataclasses.is_dataclass(hint):
         hints = typing.get_type_hints(hint)
         assert list(value) == [field.name for field in dataclasses.fields(hint)]
