@@ -24,4 +24,10 @@ AXES: dict[str, str] = {
     "Z": "rows of a task log",
     "W": "columns of a task log",
     "X": "the two coordinates of a position",
+    "E": "events of a world that can be to come at once",
+    "Y": "slots that a calendar of events looks ahead",
+    "O": "places in the order of a slot's events",
+    "V": "machines of a cloud",
+    "J": "types of tasks",
+    "I": "pieces of a schedule",
 }
