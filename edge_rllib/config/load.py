@@ -15,7 +15,7 @@ import yaml
 
 from edge_rllib.config.convert import build, convert, unknown_key
 from edge_rllib.config.parts import import_file, load_part, part_name
-from edge_rllib.config.paths import config_file, user_file
+from edge_rllib.config.paths import config_file, label, user_file
 from edge_rllib.config.schema import RunConfig
 from edge_rllib.config.source import Source
 from edge_rllib.config.tree import Overrides, Tree, merge, nested, read_yaml
@@ -28,7 +28,10 @@ _RUN_PARTS = ("algorithm", "model")
 
 
 def load_scenario(name: str, overrides: Overrides = ()) -> Scenario:
-    """Return a scenario by name, or by the path of a yaml file."""
+    """Return a scenario by name, or by the path of a yaml file.
+
+    A file that begins ``base: NAME`` holds only what differs from the scenario of that name.
+    """
     over = nested(overrides)
     source = Source(None)
     return _scenario({**over, "name": name}, source)
@@ -109,7 +112,7 @@ def _scenario(spec: Any, source: Source) -> Scenario:
         near = source.at("name").file if isinstance(spec, Mapping) else source.file
         path = config_file("scenario", name, near, "" if source.file is None else source.where())
         source = source.over(Source(path), tree)
-        base = read_yaml(path)
+        base, source = _with_bases(path, source)
         tree, name = merge(base, tree), path.stem
     for key in tree:
         if key not in _SCENARIO_KEYS:
@@ -134,6 +137,27 @@ def _scenario(spec: Any, source: Source) -> Scenario:
         workload=load_part("workload", tree["workload"], source.at("workload")),
         params=load_part("world_params", {"name": world, **params}, source.at("params")),
     )
+
+
+def _with_bases(path: Path, source: Source) -> tuple[Tree, Source]:
+    """Return the values of a scenario's file on top of those of the scenario that its key ``base`` names, and so on."""
+    tree, seen = read_yaml(path), [path]
+    while "base" in tree:
+        over = {key: value for key, value in tree.items() if key != "base"}
+        where = f"{label(seen[-1])}, key 'base'"
+        if not isinstance(tree["base"], str):
+            raise ConfigError(
+                f"{where}: expected the name of a scenario or the path of a yaml file, got {tree['base']!r}"
+            )
+        below = config_file("scenario", tree["base"], seen[-1], where)
+        if below in seen:
+            circle = " -> ".join(file.stem for file in [*seen, below])
+            raise ConfigError(f"{where}: a scenario cannot be built on itself ({circle})")
+        source = source.over(Source(below), over)
+        seen.append(below)
+        base = read_yaml(below)
+        tree = merge(base, over)
+    return tree, source
 
 
 def _scenario_tree(scenario: Scenario) -> Tree:
