@@ -18,10 +18,12 @@ COMMANDS = {  # name -> what it does; edge_rllib/cli/NAME.py has add_arguments(p
     "list": "show what can be chosen by name",
     "train": "train a run, or search with many trials",
     "evaluate": "play a trained policy beside all rules on worlds it was never trained on",
-    "show": "draw the curves and tables of a result",
+    "show": "draw the curves and tables of a result, or the network and load of a scenario",
     "submit": "run a training on a Ray cluster, follow its logs, fetch the result",
     "bench": "measure worlds, sampling and training",
+    "import": "turn a scenario of another project into one of ours",
 }
+FILES = {"import": "import_command"}  # commands whose name cannot be that of a python file
 EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
 
 
@@ -33,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_ERROR
     name = given[0]
     try:
-        module = importlib.import_module(f"edge_rllib.cli.{name}")
+        module = importlib.import_module(f"edge_rllib.cli.{FILES.get(name, name)}")
         parser = argparse.ArgumentParser(prog=f"edge-rllib {name}", description=COMMANDS[name])
         module.add_arguments(parser)
         code: int = module.run(parser.parse_args(given[1:]))
