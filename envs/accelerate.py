@@ -54,5 +54,5 @@ def kernel(function: Function) -> Function:
 
 def inlined(function: Function) -> Function:
     """Compile a small helper into each kernel that calls it."""
-    compiled: Function = numba.njit(inline="always", **_OPTIONS)(function)
+    compiled: Function = numba.njit(forceinline=True, **_OPTIONS)(function)
     return compiled
