@@ -13,7 +13,7 @@ from envs.topologies.checks import require, require_count, require_one_of, requi
 from envs.topologies.ether import LATENCY_S, SERVER_TYPE, URBAN_UNITS, ether_node, ether_site, shared_cell
 from envs.topologies.topology import Topology, TopologyBuilder
 
-CITY_RADIUS_M = 500.0  # drawing only: the scenario has no coordinates
+CITY_RADIUS_M = 500.0  # drawing only: the scenario has no coordinates; larger where neighbourhoods would overlap
 NEIGHBOURHOOD_RADIUS_M = 150.0
 
 
@@ -64,7 +64,8 @@ class EtherUrban(TopologyBuilder):
         """Return a city; the cloudlet is the last node."""
         nodes: list[Node] = []
         members: list[range] = []
-        for units, centre_m in zip(self._units(rng), circle(self.clusters, CITY_RADIUS_M), strict=True):
+        city_radius_m = max(CITY_RADIUS_M, 1.2 * self.clusters * NEIGHBOURHOOD_RADIUS_M / np.pi)
+        for units, centre_m in zip(self._units(rng), circle(self.clusters, city_radius_m), strict=True):
             first = len(nodes)
             counts = {
                 "rpi3": units * self.rpi3_per_unit,
