@@ -86,7 +86,7 @@ def open_slot(state: PeersimState, setup: Setup, rules: Rules, b: int) -> None:
                 else:
                     half = other_half
             n_drawn += 1
-            fixed = np.int64(half & _BITS)
+            fixed = int(np.int64(half & _BITS))
             half = half >> _8
         _put(state, b, event, fixed)
     state.world[b].order = 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from envs.arrays import F8
 from envs.constants import TIER_NAMES
 from envs.fog.peersim import state as s
@@ -83,3 +85,28 @@ def summarise(sums: F8) -> dict[str, float]:
         slots = sums[s.OCCUPANCY_SLOTS_TIER + index]
         figures[f"occupancy_{tier}_frac"] = _ratio(sums[s.OCCUPANCY_TIER + index], slots)
     return {metric.name: float(figures[metric.name]) for metric in METRICS}
+
+
+def reference_figures(sums: F8) -> dict[str, F8]:
+    """Return the figures of episodes (B, G) under the names of the reference data, each (B,); times in seconds."""
+
+    def column(name: str) -> F8:
+        return np.asarray(sums[:, s.SUM_NAMES.index(name)], np.float64)
+
+    with np.errstate(invalid="ignore"):  # an episode without a finished task has no mean
+        return {
+            "created": column("created"),
+            "finished": column("completed"),
+            "mean_response_time": column("response_s") / column("completed"),
+            "client_dropped": column("client_dropped"),
+            "worker_dropped_on_arrival": column("dropped_queue_full"),
+            "worker_expired": column("dropped_expired"),
+            "worker_received": column("received"),
+            "worker_processed": column("processed"),
+            "offloaded_from": column("offloads"),
+            "offloaded_to": column("offloads_accepted"),
+            "times_overloaded": column("full_node_slots"),
+            "mean_tasks_in_node": column("seen_tasks") / column("seen_nodes"),
+            "in_nodes_at_end": column("in_nodes"),
+            "completed_reported_to_agents": column("reported"),
+        }

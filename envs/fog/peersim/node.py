@@ -23,7 +23,6 @@ from envs.fog.peersim.state import (
 from envs.metrics import BINS_PER_DECADE, FIRST_BIN_S, N_BINS
 
 
-
 @inlined
 def n_tasks(state: PeersimState, b: int, m: int) -> int:
     """Return the tasks in a node, the one in service and those not in its queue yet included."""
@@ -236,11 +235,11 @@ def _expire(state: PeersimState, setup: Setup, rules: Rules, b: int, m: int) -> 
     if rules.expires_received:
         _expire_list(state, setup, rules, b, m, False)
     task = state.node[b, m].current
-    if rules.expires_current and task >= 0:
-        if state.task[b, task].due_slot <= state.world[b].slot - rules.grace_slots:
-            state.node[b, m].current = -1
-            state.node[b, m].left_cycles -= state.task[b, task].left_cycles
-            _drop(state, setup, rules, b, m, task, s.EXPIRED)
+    latest = state.world[b].slot - rules.grace_slots
+    if rules.expires_current and task >= 0 and state.task[b, task].due_slot <= latest:
+        state.node[b, m].current = -1
+        state.node[b, m].left_cycles -= state.task[b, task].left_cycles
+        _drop(state, setup, rules, b, m, task, s.EXPIRED)
 
 
 @inlined
@@ -389,7 +388,7 @@ def arrive(state: PeersimState, setup: Setup, rules: Rules, b: int, task: int) -
     slot = state.world[b].slot
     m = state.task[b, task].node
     stage = state.task[b, task].stage
-    if stage == APPLICATION or stage == OFFLOADED:
+    if stage in (APPLICATION, OFFLOADED):
         state.task[b, task].upload_slots += slot - state.task[b, task].entered_slot
         state.task[b, task].entered_slot = slot
         if stage == APPLICATION:

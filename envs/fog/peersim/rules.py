@@ -13,8 +13,8 @@ from envs.workloads.task_types import TaskTypes
 def build_rules(params: FogParams, setup: Setup, key: int) -> Rules:
     """Return the scalars of a world."""
     switches = params.peersim
-    shares = np.diff(setup.type.cumulative, prepend=0.0)
-    is_worker = setup.node.is_cloud == 0
+    shares = np.diff(setup.type["cumulative"], prepend=0.0)
+    is_worker = setup.node["is_cloud"] == 0
     return Rules(
         key=np.uint64(key),
         slot_s=float(params.slot_s),
@@ -27,7 +27,7 @@ def build_rules(params: FogParams, setup: Setup, key: int) -> Rules:
         doubles_deadline=switches.client_deadline == "doubled",
         is_lifo=switches.queue_order == "lifo",
         serialises_late=switches.serialisation == "even_slots",
-        expires=bool((setup.type.due_low >= 0).any()),
+        expires=bool((setup.type["due_low"] >= 0).any()),
         expires_received=switches.expires != "queued",
         expires_current=switches.expires == "all",
         grace_slots=switches.expiry_grace_slots,
@@ -50,8 +50,8 @@ def build_rules(params: FogParams, setup: Setup, key: int) -> Rules:
         shows_total=switches.state_info in ("qaggr", "qaggr_next"),
         n_listed=switches.listed_tasks if switches.state_info in ("queue", "queue_next") else 0,
         repeats_next=switches.queue_repeats_next,
-        mean_hz=float(setup.node.hz[is_worker].mean()),
-        mean_cycles=float(shares @ setup.type.work_cycles),
+        mean_hz=float(setup.node["hz"][is_worker].mean()),
+        mean_cycles=float(shares @ setup.type["work_cycles"]),
     )
 
 

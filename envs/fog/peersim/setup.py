@@ -6,7 +6,7 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from envs.arrays import BOOL, F8, I8, allocate
+from envs.arrays import BOOL, F8, I8, ROWS, allocate
 from envs.constants import BITS_PER_BYTE, PADDING
 from envs.errors import ConfigError
 from envs.fog.params import AGENT_TIERS, FogParams
@@ -130,19 +130,19 @@ def build_setup(scenario: Scenario, topology: Topology) -> Setup:
     return setup
 
 
-def fill_pieces(pieces: np.recarray, row: F8, slot_s: float) -> None:  # type: ignore[type-arg]
+def fill_pieces(pieces: ROWS, row: F8, slot_s: float) -> None:
     """Write a schedule (pieces, 2) of durations in seconds and rates in hertz; the last piece holds for ever."""
     end_s = np.cumsum(row[:, 0])
-    pieces.until_slot[:] = np.inf
-    pieces.until_slot[: len(row) - 1] = end_s[:-1] / slot_s
-    pieces.per_slot[:] = row[-1, 1] * slot_s
-    pieces.per_slot[: len(row)] = row[:, 1] * slot_s
+    pieces["until_slot"] = np.inf
+    pieces["until_slot"][: len(row) - 1] = end_s[:-1] / slot_s
+    pieces["per_slot"] = row[-1, 1] * slot_s
+    pieces["per_slot"][: len(row)] = row[:, 1] * slot_s
 
 
 def _fill_types(setup: Setup, workload: TaskTypes, slot_s: float) -> None:
     shares = np.array([each.share for each in workload.types], np.float64)
-    setup.type.cumulative[:] = np.cumsum(shares / shares.sum())
-    setup.type.cumulative[-1] = 1.0
+    setup.type["cumulative"][:] = np.cumsum(shares / shares.sum())
+    setup.type["cumulative"][-1] = 1.0
     for j, each in enumerate(workload.types):
         row = setup.type[j]
         row.work_cycles = each.work_cycles
@@ -156,26 +156,26 @@ def _fill_nodes(setup: Setup, facts: Facts, topology: Topology, params: FogParam
     node = setup.node
     is_cloud = np.arange(topology.n_nodes) == facts.cloud
     own_only = params.peersim.client_targets != "all"
-    node.tier[:] = topology.tier
-    node.is_cloud[:] = is_cloud
-    node.is_client[:] = facts.has_client & (facts.takes_tasks | (not own_only))
-    node.hz[:] = np.where(is_cloud, 1, topology.n_cores) * topology.core_hz
-    node.slot_cycles[:] = np.where(is_cloud, node.hz * params.slot_s, np.floor(node.hz * params.slot_s))
-    node.queue_places[:] = topology.queue_places
-    node.agent[:] = PADDING
-    node.agent[setup.node_of_agent] = np.arange(len(setup.node_of_agent))
-    node.n_entries[:] = [len(each) for each in facts.neighbours]
-    node.first_entry[:] = np.cumsum(node.n_entries) - node.n_entries
+    node["tier"][:] = topology.tier
+    node["is_cloud"][:] = is_cloud
+    node["is_client"][:] = facts.has_client & (facts.takes_tasks | (not own_only))
+    node["hz"][:] = np.where(is_cloud, 1, topology.n_cores) * topology.core_hz
+    node["slot_cycles"][:] = np.where(is_cloud, node["hz"] * params.slot_s, np.floor(node["hz"] * params.slot_s))
+    node["queue_places"][:] = topology.queue_places
+    node["agent"][:] = PADDING
+    node["agent"][setup.node_of_agent] = np.arange(len(setup.node_of_agent))
+    node["n_entries"][:] = [len(each) for each in facts.neighbours]
+    node["first_entry"][:] = np.cumsum(node["n_entries"]) - node["n_entries"]
 
 
 def _fill_entries(setup: Setup, facts: Facts, workload: TaskTypes, params: FogParams) -> None:
     switches = params.peersim
     for m, neighbours in enumerate(facts.neighbours):
         for k, other in enumerate(neighbours):
-            number = int(setup.node.first_entry[m]) + k
+            number = int(setup.node["first_entry"][m]) + k
             row = setup.entry[number]
             row.source, row.node = m, other
-            row.back = int(setup.node.first_entry[other]) + facts.neighbours[other].index(m)
+            row.back = int(setup.node["first_entry"][other]) + facts.neighbours[other].index(m)
             may_take = bool(facts.takes_tasks[other])
             if other == facts.cloud:
                 may_take &= switches.cloud_client_tasks == "lost"
@@ -194,13 +194,13 @@ def _fill_beliefs(setup: Setup, facts: Facts, workload: TaskTypes, topology: Top
     bits = np.array([each.size_bits for each in workload.types])
     mean_bits = float(bits[-1] if is_implemented else np.average(bits, weights=shares))
     for number in range(len(entry)):
-        a, b = int(entry.source[number]), int(entry.node[number])
-        entry.reward_s[number] = transfer_s(facts, a, b, mean_bits, noise_fills_message=False)
-    node.reward_hz[:] = topology.n_cores * topology.core_hz
-    node.reward_places[:] = topology.queue_places
+        a, b = int(entry["source"][number]), int(entry["node"][number])
+        entry["reward_s"][number] = transfer_s(facts, a, b, mean_bits, noise_fills_message=False)
+    node["reward_hz"][:] = topology.n_cores * topology.core_hz
+    node["reward_places"][:] = topology.queue_places
     if facts.cloud >= 0 and is_implemented:  # the cloud has no layer of its own and is taken for one of the last
-        node.reward_hz[facts.cloud] = node.reward_hz[facts.cloud - 1]
-        node.reward_places[facts.cloud] = node.reward_places[facts.cloud - 1]
+        node["reward_hz"][facts.cloud] = node["reward_hz"][facts.cloud - 1]
+        node["reward_places"][facts.cloud] = node["reward_places"][facts.cloud - 1]
     for m, neighbours in enumerate(facts.neighbours):
         if facts.takes_tasks[m] and m != facts.cloud:
-            node.reward_clients[m] = sum(bool(facts.has_client[other]) for other in neighbours)
+            node["reward_clients"][m] = sum(bool(facts.has_client[other]) for other in neighbours)

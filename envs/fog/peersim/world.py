@@ -88,7 +88,7 @@ class PeersimWorld(World):
         """Return what rules may know at the current look; the arrays are reused by the next call."""
         if self._view is None:
             node = self.spec.target_node
-            tier = np.where(node >= 0, self.setup.node.tier[node], PADDING)
+            tier = np.where(node >= 0, self.setup.node["tier"][node], PADDING)
             self._view = allocate(View, self.spec.sizes())._replace(target_tier=tier)
         view_worlds(self._view, self.state, self.setup, self._rules)
         return self._view
@@ -171,7 +171,7 @@ class PeersimWorld(World):
             horizon_steps=self._horizon_steps,
             step_s=params.slot_s * params.slots_per_step,
             agents=tuple(self.topology.node_name[node] for node in setup.node_of_agent),
-            agent_tier=setup.node.tier[setup.node_of_agent],
+            agent_tier=setup.node["tier"][setup.node_of_agent],
             target_node=setup.target_node,
             own_features=len(own),
             target_features=len(observe.TARGET_FEATURES),
@@ -183,9 +183,9 @@ class PeersimWorld(World):
     def _sizes(self, n_pieces: int) -> dict[str, int]:
         params, setup = self._params, self.setup
         n_nodes, n_entries = self.topology.n_nodes, len(setup.entry)
-        longest = int(max(setup.out_slots.max(), setup.back_slots.max(), setup.entry.report_slots.max()))
-        n_reports = min(int(setup.entry.report_slots.max()), params.horizon_slots) + 1
-        cloud = np.flatnonzero(setup.node.is_cloud)
+        longest = int(max(setup.out_slots.max(), setup.back_slots.max(), setup.entry["report_slots"].max()))
+        n_reports = min(int(setup.entry["report_slots"].max()), params.horizon_slots) + 1
+        cloud = np.flatnonzero(setup.node["is_cloud"])
         return {
             **self.spec.sizes(),
             "M": n_nodes,
