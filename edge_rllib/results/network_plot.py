@@ -23,7 +23,7 @@ Entry = tuple[Any, str]  # a line of the legend: what is drawn, and its text
 TIER_COLOURS = ("#56B4E9", "#E69F00", "#009E73")  # Okabe and Ito
 TIER_MARKERS = ("o", "s", "D")
 _TIER_WORDS = ("device", "edge server", "cloud node")
-_MANY_NODES = 60  # beyond, nodes are not named and are drawn smaller
+_MANY_NODES = 50  # beyond, nodes are not named and are drawn smaller
 _MANY_RATES = 6  # beyond, links have a colour bar instead of a legend
 _LINK_COLOURS = ListedColormap(colormaps["plasma"](np.linspace(0.72, 0.02, 256)))  # orange is slow, dark blue fast
 _FEW_NODES = 20  # up to here names are written larger
@@ -31,7 +31,7 @@ _OUTLINES = {True: "black", False: "#AAAAAA"}  # of nodes that decide, and of ot
 _NOTHING = Line2D([], [], linestyle="none")
 _SPREAD = 0.4  # nodes are moved apart, in the picture, to this over the square root of their number
 _SPREAD_ROUNDS = 60
-_FULL_LINKS = 150  # pairs of linked nodes beyond which lines become more transparent
+_FULL_LINKS = 150  # pairs of linked nodes beyond which lines become thinner and more transparent
 _WIDTHS = (0.9, 3.0)  # of the slowest and fastest links, points
 _SIZES = (60.0, 420.0)  # of the weakest and strongest nodes, square points
 
@@ -43,7 +43,7 @@ def draw_network(load: Load) -> Figure:
     figure = Figure((12.0, 9.0) if is_large else (10.0, 7.0), layout="constrained")
     axes = figure.subplots()
     place = spread(topology.position_m)
-    entries = _draw_links(figure, axes, topology, place, is_large)
+    entries = _draw_links(figure, axes, topology, place)
     size = _sizes(load.capacity_hz, is_large)
     _draw_nodes(axes, load, place, size, is_large)
     if not is_large:
@@ -87,7 +87,7 @@ def spread(position_m: F8) -> F8:
     return np.asarray(place, np.float64)
 
 
-def _draw_links(figure: Figure, axes: Any, topology: Topology, place: F8, is_large: bool) -> list[Entry]:
+def _draw_links(figure: Figure, axes: Any, topology: Topology, place: F8) -> list[Entry]:
     """Draw each pair of opposite links as one line, the fastest on top; return what the legend says of them."""
     if not topology.n_links:
         return []
@@ -105,10 +105,11 @@ def _draw_links(figure: Figure, axes: Any, topology: Topology, place: F8, is_lar
     order = np.argsort(slow, kind="stable")
     thin, thick = _WIDTHS
     width = thin + (thick - thin) * np.asarray(norm(slow))
-    alpha = np.clip(0.8 * np.sqrt(_FULL_LINKS / len(pairs)), 0.15, 0.8) ** (width / thick)  # thin lines stay visible
+    crowd = np.clip(np.sqrt(_FULL_LINKS / len(pairs)), 0.2, 1.0)
+    alpha = (0.8 * crowd) ** (width / thick)  # thin lines stay visible
     lines = LineCollection(
         [place[list(pairs[i])] for i in order], array=slow[order], cmap=_LINK_COLOURS, norm=norm,
-        linewidths=width[order] * (0.5 if is_large else 1.0), alpha=alpha[order], zorder=1,
+        linewidths=width[order] * max(crowd, 0.5), alpha=alpha[order], zorder=1,
     )  # fmt: skip
     axes.add_collection(lines)
     kinds = sorted({(float(a), float(b)) for a, b in rates})
