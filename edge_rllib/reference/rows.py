@@ -1,0 +1,162 @@
+"""Rows of a comparison: what they have, what we have, how far apart, and whether that is within tolerance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from envs.arrays import F8
+
+MAX_Z = 3.0  # standard errors; a row beyond is outside its tolerance
+_ROUNDING = 6e-5  # published means have four decimals
+# ok, out: compared. info: shown beside each other. unknown: nothing of ours to compare with. refused: cannot be played
+State = Literal["ok", "out", "info", "unknown", "refused"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison."""
+
+    file: str
+    scenario: str
+    policy: str
+    metric: str
+    theirs: float | None
+    ours: float | None
+    score: float | None  # distance in the unit of the tolerance
+    tolerance: str  # what the score is and how large it may be; the reason where nothing is compared
+    state: State
+
+
+@dataclass(frozen=True)
+class Report:
+    """All rows, and the files that gave none."""
+
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether every row that counts is within its tolerance."""
+        return not any(row.state in ("out", "refused") for row in self.rows)
+
+    @property
+    def n_compared(self) -> int:
+        """Number of rows that were compared."""
+        return sum(row.state in ("ok", "out") for row in self.rows)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values; numbers that JSON cannot hold become null."""
+        rows = [{key: _plain(value) for key, value in asdict(row).items()} for row in self.rows]
+        return {"ok": self.is_ok, "compared": self.n_compared, "rows": rows, "notes": list(self.notes)}
+
+    def as_text(self) -> str:
+        """Return a table with a summary below it."""
+        lines = []
+        if self.rows:
+            lines += _table([_HEAD, *(_cells(row) for row in self.rows)])
+        lines += list(self.notes)
+        counts = {
+            state: sum(row.state == state for row in self.rows) for state in ("out", "refused", "unknown", "info")
+        }
+        others = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+        lines.append(f"{self.n_compared} rows compared" + (f"; {others}" if others else "") + f": {_verdict(self)}")
+        return "\n".join(lines)
+
+
+_HEAD = ("scenario", "policy", "metric", "theirs", "ours", "score", "tolerance", "")
+
+
+def join(reports: Iterable[Report]) -> Report:
+    """Return one report of several."""
+    listed = list(reports)
+    return Report(
+        tuple(row for report in listed for row in report.rows),
+        tuple(note for report in listed for note in report.notes),
+    )
+
+
+def z_row(file: str, scenario: str, policy: str, metric: str, theirs: Sample, ours: F8) -> Row:
+    """Return the comparison of two means; cells without variance on either side must be equal."""
+    values = ours[np.isfinite(ours)]
+    if not len(values):
+        return Row(file, scenario, policy, metric, theirs.mean, None, None, "no finite value of ours", "out")
+    mean, sd = float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    theirs_sd = theirs.sd if theirs.sd > 0.0 else sd  # a rare event that their few episodes do not have
+    error = math.sqrt(theirs_sd**2 / theirs.n + sd**2 / len(values))
+    if error == 0.0:
+        is_equal = abs(mean - theirs.mean) <= _ROUNDING
+        return Row(file, scenario, policy, metric, theirs.mean, mean, mean - theirs.mean, "equal", _state(is_equal))
+    z = (mean - theirs.mean) / error
+    return Row(file, scenario, policy, metric, theirs.mean, mean, z, f"|z| < {MAX_Z:g}", _state(abs(z) < MAX_Z))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Mean, standard deviation and size of what they measured."""
+
+    mean: float
+    sd: float
+    n: int
+
+
+def equal_row(file: str, scenario: str, metric: str, theirs: float, ours: float, tolerance: float = 0.0) -> Row:
+    """Return the comparison of two numbers that chance has no part in."""
+    expected = "equal" if tolerance == 0.0 else f"within {tolerance:g}"
+    difference = ours - theirs
+    return Row(file, scenario, "-", metric, theirs, ours, difference, expected, _state(abs(difference) <= tolerance))
+
+
+def within_row(file: str, metric: str, theirs: float, ours: float, score: float, limit: float, what: str) -> Row:
+    """Return the comparison of a statistic of a workload; ``what`` says what the score is."""
+    return Row(file, "-", "-", metric, theirs, ours, score, f"{what} <= {limit:g}", _state(score <= limit))
+
+
+def info_row(file: str, scenario: str, metric: str, theirs: float | None, ours: float | None, why: str) -> Row:
+    """Return a row that shows numbers and judges nothing."""
+    return Row(file, scenario, "-", metric, theirs, ours, None, why, "info")
+
+
+def unknown_row(file: str, scenario: str, policy: str, metric: str, theirs: float | None, why: str) -> Row:
+    """Return a row for what cannot be compared."""
+    return Row(file, scenario, policy, metric, theirs, None, None, why, "unknown")
+
+
+def refused_row(file: str, scenario: str, policy: str, why: str) -> Row:
+    """Return a row for what cannot be played; it counts as outside its tolerance."""
+    return Row(file, scenario, policy, "-", None, None, None, why, "refused")
+
+
+def _state(is_ok: bool) -> State:
+    return "ok" if is_ok else "out"
+
+
+def _verdict(report: Report) -> str:
+    if not report.is_ok:
+        return "NOT within tolerance"
+    return "all within tolerance" if report.n_compared else "nothing was compared"
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    numbers = ["" if value is None else f"{value:.5g}" for value in (row.theirs, row.ours, row.score)]
+    return (row.scenario, row.policy, row.metric, *numbers, row.tolerance, row.state)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    is_number = [3 <= column <= 5 for column in range(len(_HEAD))]
+    return [
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, is_number, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
