@@ -21,6 +21,7 @@ COMMANDS = {  # name -> what it does; edge_rllib/cli/NAME.py has add_arguments(p
     "show": "draw the curves and tables of a result, or the network and load of a scenario",
     "submit": "run a training on a Ray cluster, follow its logs, fetch the result",
     "bench": "measure worlds, sampling and training",
+    "check": "replay reference data of others and tell what differs",
     "import": "turn a scenario of another project into one of ours",
 }
 FILES = {"import": "import_command"}  # commands whose name cannot be that of a python file

@@ -1,0 +1,246 @@
+"""Statistics of PeersimGym's episodes beside those of ours under the same configuration and policy.
+
+Layouts: ``reference.json`` (scenarios with a configuration, what follows from it, and means over episodes) and
+``per_seed.json`` (a row for each episode). Event orders are random on both sides, so that means are compared, in
+standard errors of their difference. A metric or policy that this project does not have is shown and not judged.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from edge_rllib.reference.peersim_import import scenario_of
+from edge_rllib.reference.rows import Report, Row, Sample, equal_row, refused_row, unknown_row, z_row
+from envs.arrays import F8
+from envs.errors import EdgeError, UnknownName
+from envs.scenario import Scenario
+from envs.topologies.layered import Layered
+from envs.workloads.task_types import TaskTypes
+
+Figures = dict[str, F8]
+Play = Callable[[Scenario, str, int, int], Figures]  # scenario, policy, worlds, seed -> metric -> (worlds,)
+N_NETWORKS = 100  # where places or clocks are drawn, each of their episodes has a network of its own
+DEFAULT_EPISODES = 20
+_NOT_METRICS = ("policy", "seed", "steps")
+_RATE_TOLERANCE, _DELAY_TOLERANCE = 6e-6, 0.0
+
+
+def is_statistics(contents: Any) -> bool:
+    """Return whether a file's contents are scenarios with statistics."""
+    return isinstance(contents, Mapping) and all(_is_scenario(each) for each in _scenarios(contents).values())
+
+
+def is_per_seed(contents: Any) -> bool:
+    """Return whether a file's contents are rows of episodes by scenario."""
+    return isinstance(contents, Mapping) and bool(contents) and all(_is_episodes(rows) for rows in contents.values())
+
+
+def check_statistics(contents: Mapping[str, Any], file: str, n_worlds: int, play: Play, seed: int = 0) -> Report:
+    """Return the comparison of every scenario, policy and metric of a file."""
+    rows: list[Row] = []
+    n_episodes = int(contents.get("episodes_per_policy", DEFAULT_EPISODES))
+    for name, entry in _scenarios(contents).items():
+        results = {
+            policy: {metric: _sample(cell, n_episodes) for metric, cell in cells.items()}
+            for policy, cells in entry["results"].items()
+        }
+        rows += _check_scenario(file, name, entry, results, n_worlds, play, seed)
+    return Report(tuple(rows), ())
+
+
+def check_per_seed(
+    contents: Mapping[str, Any], file: str, sibling: Mapping[str, Any] | None, n_worlds: int, play: Play, seed: int = 0
+) -> Report:
+    """Return the comparison of the means of the rows; their configurations stand in the file beside."""
+    if sibling is None:
+        why = "its scenarios' configurations are missing: expected a reference.json in the same folder"
+        return Report(tuple(unknown_row(file, name, "-", "-", None, why) for name in contents), (f"{file}: {why}",))
+    rows: list[Row] = []
+    known = _scenarios(sibling)
+    for name, episodes in contents.items():
+        if name not in known:
+            rows.append(unknown_row(file, name, "-", "-", None, f"reference.json has no {name}: {', '.join(known)}"))
+            continue
+        rows += _check_scenario(file, name, {**known[name], "derived": {}}, _by_policy(episodes), n_worlds, play, seed)
+    return Report(tuple(rows), ())
+
+
+def read_configuration(entry: Mapping[str, Any], file: str, name: str) -> Scenario:
+    """Return the scenario of an entry of a file."""
+    return scenario_of(entry["config"], f"{file}, scenario {name}", name)
+
+
+def _scenarios(contents: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the scenarios of a file: those it lists, or the single one that it is."""
+    if isinstance(contents.get("scenarios"), Mapping):
+        return dict(contents["scenarios"])
+    return {str(contents.get("name", "scenario")): contents}
+
+
+def _is_scenario(entry: Any) -> bool:
+    return isinstance(entry, Mapping) and all(isinstance(entry.get(key), Mapping) for key in ("config", "results"))
+
+
+def _is_episodes(rows: Any) -> bool:
+    return (
+        isinstance(rows, list)
+        and bool(rows)
+        and all(isinstance(r, Mapping) and {"policy", "seed"} <= set(r) for r in rows)
+    )
+
+
+def _sample(cell: Any, n_episodes: int) -> Sample | None:
+    """Return a published mean with what is known about its error; None for what is no number."""
+    if isinstance(cell, Mapping) and isinstance(cell.get("mean"), (int, float)):
+        sd, sem = float(cell.get("sd", 0.0)), float(cell.get("sem", 0.0))
+        n = int(cell.get("n", round((sd / sem) ** 2) if sd > 0.0 and sem > 0.0 else n_episodes))
+        return Sample(float(cell["mean"]), sd, max(n, 1))
+    if isinstance(cell, (int, float)) and not isinstance(cell, bool):
+        return Sample(float(cell), 0.0, n_episodes)
+    return None
+
+
+def _by_policy(episodes: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Sample | None]]:
+    results: dict[str, dict[str, Sample | None]] = {}
+    for policy in dict.fromkeys(str(row["policy"]) for row in episodes):
+        own = [row for row in episodes if str(row["policy"]) == policy]
+        results[policy] = {}
+        for metric in (key for key in own[0] if key not in _NOT_METRICS):
+            values = [row.get(metric) for row in own]
+            if not all(isinstance(value, (int, float)) for value in values):
+                results[policy][metric] = None
+                continue
+            numbers = np.array(values, np.float64)
+            sd = float(numbers.std(ddof=1)) if len(numbers) > 1 else 0.0
+            results[policy][metric] = Sample(float(numbers.mean()), sd, len(numbers))
+    return results
+
+
+def _check_scenario(
+    file: str,
+    name: str,
+    entry: Mapping[str, Any],
+    results: Mapping[str, Mapping[str, Sample | None]],
+    n_worlds: int,
+    play: Play,
+    seed: int,
+) -> list[Row]:
+    try:
+        scenario = read_configuration(entry, file, name)
+    except EdgeError as error:
+        return [refused_row(file, name, "-", str(error))]
+    rows = _check_derived(file, name, entry.get("derived") or {}, scenario)
+    for policy, cells in results.items():
+        try:
+            ours = _figures(scenario, policy, n_worlds, play, seed)
+        except UnknownName as error:
+            rows.append(unknown_row(file, name, policy, "-", None, str(error)))
+            continue
+        except EdgeError as error:
+            rows.append(refused_row(file, name, policy, str(error)))
+            continue
+        for metric, theirs in cells.items():
+            if theirs is None or metric not in ours:
+                mean = None if theirs is None else theirs.mean
+                rows.append(unknown_row(file, name, policy, metric, mean, "no such metric here"))
+            else:
+                rows.append(z_row(file, name, policy, metric, theirs, ours[metric]))
+    return rows
+
+
+def _figures(scenario: Scenario, policy: str, n_worlds: int, play: Play, seed: int) -> Figures:
+    """Return our figures of each world; where the network is drawn, of each network, the mean of its worlds."""
+    if not is_drawn(scenario):
+        figures = play(scenario, policy, n_worlds, seed)
+    else:
+        n_networks = min(N_NETWORKS, n_worlds)
+        each = [
+            play(
+                dataclasses.replace(scenario, topology_seed=number),
+                policy,
+                max(1, n_worlds // n_networks),
+                seed + number,
+            )
+            for number in range(n_networks)
+        ]
+        figures = {metric: np.array([_mean(one[metric]) for one in each]) for metric in each[0]}
+    # times are counted in the simulator's slots there, of which SCALE make a tick
+    slot_s = float(scenario.params.slot_s)
+    return {name: values / slot_s if name == "mean_response_time" else values for name, values in figures.items()}
+
+
+def is_drawn(scenario: Scenario) -> bool:
+    """Return whether chance has a part in the network."""
+    network = scenario.topology
+    if not isinstance(network, Layered):
+        return False
+    return not network.positions_m or any(layer.core_hz_spread > 0.0 for layer in network.layers)
+
+
+def _mean(values: F8) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else math.nan
+
+
+def _check_derived(file: str, name: str, derived: Mapping[str, Any], scenario: Scenario) -> list[Row]:
+    """Return rows for what follows from a configuration without chance: neighbours, delays, rates, service times."""
+    network, workload = scenario.topology, scenario.workload
+    if not derived or is_drawn(scenario) or not isinstance(network, Layered) or not isinstance(workload, TaskTypes):
+        return []
+    from envs.fog.peersim.setup import build_setup
+
+    topology = scenario.network()
+    setup = build_setup(scenario, topology)
+    n_entries = setup.node["n_entries"]
+    lists = [
+        [int(setup.entry["node"][first + k]) for k in range(n)]
+        for first, n in zip(setup.node["first_entry"].tolist(), n_entries.tolist(), strict=True)
+    ]
+    rows: list[Row] = []
+    if "neighbour_lists" in derived:
+        theirs = derived["neighbour_lists"]
+        n_equal = sum(a == b for a, b in zip(theirs, lists, strict=False))
+        rows.append(equal_row(file, name, "neighbour lists that are equal", float(len(theirs)), float(n_equal)))
+    for pair, values in derived.get("task_delay_per_link", {}).items():
+        a, b = (int(end) for end in pair.split("-"))
+        if b in lists[a] and "delay_ticks" in values:
+            number = int(setup.node["first_entry"][a]) + lists[a].index(b)
+            ours, scale = float(setup.out_slots[number, -1]), scenario.params.peersim.scale
+            expected = max(float(values["delay_ticks"]) * (1.0 if scale == 1 else scale), 1.0)
+            rows.append(equal_row(file, name, f"slots of a task on link {pair}", expected, ours, _DELAY_TOLERANCE))
+    if "effective_rate_per_stream" in derived:
+        rate_hz = workload.schedules[0].pieces[0][1] * scenario.params.slot_s
+        theirs_hz = derived["effective_rate_per_stream"]
+        if isinstance(theirs_hz, (int, float)) and rate_hz > 0.0:
+            rows.append(
+                equal_row(file, name, "tasks of a stream per slot", theirs_hz, _rounded_hz(rate_hz), _RATE_TOLERANCE)
+            )
+    service = derived.get("service_ticks", [])
+    work = {each.work_cycles for each in workload.types}
+    if len(work) == 1 and isinstance(service, list) and len(service) == len(network.layers):
+        for number, (layer, theirs_slots) in enumerate(zip(network.layers, service, strict=True)):
+            ours_s = next(iter(work)) / (layer.n_cores * layer.core_hz)
+            ours_slots = ours_s / scenario.params.slot_s
+            rows.append(
+                equal_row(file, name, f"slots of service, layer {number}", float(theirs_slots), ours_slots, 1e-6)
+            )
+    return rows
+
+
+def _rounded_hz(rate: float) -> float:
+    """Return the tasks per slot of a stream whose gaps are max(1, round(Exp(rate)))."""
+    return 1.0 / (1.0 + math.exp(-1.5 * rate) / -math.expm1(-rate))
+
+
+@cache
+def default_play() -> Play:
+    """Return what plays the reference policies; imported on use, as it compiles the world."""
+    from edge_rllib.reference.peersim_play import play_reference
+
+    return play_reference
