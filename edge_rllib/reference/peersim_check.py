@@ -28,12 +28,15 @@ Play = Callable[[Scenario, str, int, int], Figures]  # scenario, policy, worlds,
 N_NETWORKS = 100  # where places or clocks are drawn, each of their episodes has a network of its own
 DEFAULT_EPISODES = 20
 _NOT_METRICS = ("policy", "seed", "steps")
-_RATE_TOLERANCE, _DELAY_TOLERANCE = 6e-6, 0.0
+_RATE_TOLERANCE = 6e-6  # published with five decimals
 
 
 def is_statistics(contents: Any) -> bool:
     """Return whether a file's contents are scenarios with statistics."""
-    return isinstance(contents, Mapping) and all(_is_scenario(each) for each in _scenarios(contents).values())
+    if not isinstance(contents, Mapping):
+        return False
+    scenarios = named_scenarios(contents, "")
+    return bool(scenarios) and all(_is_scenario(each) for each in scenarios.values())
 
 
 def is_per_seed(contents: Any) -> bool:
@@ -45,7 +48,7 @@ def check_statistics(contents: Mapping[str, Any], file: str, n_worlds: int, play
     """Return the comparison of every scenario, policy and metric of a file."""
     rows: list[Row] = []
     n_episodes = int(contents.get("episodes_per_policy", DEFAULT_EPISODES))
-    for name, entry in _scenarios(contents).items():
+    for name, entry in named_scenarios(contents, file).items():
         results = {
             policy: {metric: _sample(cell, n_episodes) for metric, cell in cells.items()}
             for policy, cells in entry["results"].items()
@@ -62,7 +65,7 @@ def check_per_seed(
         why = "its scenarios' configurations are missing: expected a reference.json in the same folder"
         return Report(tuple(unknown_row(file, name, "-", "-", None, why) for name in contents), (f"{file}: {why}",))
     rows: list[Row] = []
-    known = _scenarios(sibling)
+    known = named_scenarios(sibling, "reference.json")
     for name, episodes in contents.items():
         if name not in known:
             rows.append(unknown_row(file, name, "-", "-", None, f"reference.json has no {name}: {', '.join(known)}"))
@@ -71,16 +74,16 @@ def check_per_seed(
     return Report(tuple(rows), ())
 
 
+def named_scenarios(contents: Mapping[str, Any], file: str) -> dict[str, Any]:
+    """Return the scenarios of a file: those it lists, or the single one that it is, named by the file."""
+    if isinstance(contents.get("scenarios"), Mapping):
+        return dict(contents["scenarios"])
+    return {str(contents.get("name", file.rpartition(".")[0] or "scenario")): contents}
+
+
 def read_configuration(entry: Mapping[str, Any], file: str, name: str) -> Scenario:
     """Return the scenario of an entry of a file."""
     return scenario_of(entry["config"], f"{file}, scenario {name}", name)
-
-
-def _scenarios(contents: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the scenarios of a file: those it lists, or the single one that it is."""
-    if isinstance(contents.get("scenarios"), Mapping):
-        return dict(contents["scenarios"])
-    return {str(contents.get("name", "scenario")): contents}
 
 
 def _is_scenario(entry: Any) -> bool:
@@ -145,6 +148,10 @@ def _check_scenario(
         except EdgeError as error:
             rows.append(refused_row(file, name, policy, str(error)))
             continue
+        n_lost = float(np.nansum(ours.get("world_full", np.zeros(1))))
+        if n_lost > 0.0:
+            why = f"{n_lost:g} tasks found no place in our worlds (max_alive_tasks = {scenario.params.max_alive_tasks})"
+            rows.append(refused_row(file, name, policy, why))
         for metric, theirs in cells.items():
             if theirs is None or metric not in ours:
                 mean = None if theirs is None else theirs.mean
@@ -203,34 +210,39 @@ def _check_derived(file: str, name: str, derived: Mapping[str, Any], scenario: S
         for first, n in zip(setup.node["first_entry"].tolist(), n_entries.tolist(), strict=True)
     ]
     rows: list[Row] = []
-    if "neighbour_lists" in derived:
-        theirs = derived["neighbour_lists"]
+    theirs = derived.get("neighbour_lists")
+    if isinstance(theirs, list):
         n_equal = sum(a == b for a, b in zip(theirs, lists, strict=False))
         rows.append(equal_row(file, name, "neighbour lists that are equal", float(len(theirs)), float(n_equal)))
-    for pair, values in derived.get("task_delay_per_link", {}).items():
-        a, b = (int(end) for end in pair.split("-"))
-        if b in lists[a] and "delay_ticks" in values:
+    if scenario.params.peersim.scale != 1:
+        return rows  # what follows is said in ticks
+    for a, b, delay in _link_delays(derived.get("task_delay_per_link")):
+        if a < len(lists) and b in lists[a]:
             number = int(setup.node["first_entry"][a]) + lists[a].index(b)
-            ours, scale = float(setup.out_slots[number, -1]), scenario.params.peersim.scale
-            expected = max(float(values["delay_ticks"]) * (1.0 if scale == 1 else scale), 1.0)
-            rows.append(equal_row(file, name, f"slots of a task on link {pair}", expected, ours, _DELAY_TOLERANCE))
-    if "effective_rate_per_stream" in derived:
-        rate_hz = workload.schedules[0].pieces[0][1] * scenario.params.slot_s
-        theirs_hz = derived["effective_rate_per_stream"]
-        if isinstance(theirs_hz, (int, float)) and rate_hz > 0.0:
-            rows.append(
-                equal_row(file, name, "tasks of a stream per slot", theirs_hz, _rounded_hz(rate_hz), _RATE_TOLERANCE)
-            )
-    service = derived.get("service_ticks", [])
+            ours = float(setup.out_slots[number, -1])
+            rows.append(equal_row(file, name, f"slots of a task on link {a}-{b}", delay, ours))
+    rate = workload.schedules[0].pieces[0][1] if workload.pattern is None else 0.0
+    published = derived.get("effective_rate_per_stream")
+    if isinstance(published, (int, float)) and rate > 0.0:
+        rows.append(equal_row(file, name, "tasks of a stream per slot", published, _rounded_hz(rate), _RATE_TOLERANCE))
+    service = derived.get("service_ticks")
     work = {each.work_cycles for each in workload.types}
     if len(work) == 1 and isinstance(service, list) and len(service) == len(network.layers):
-        for number, (layer, theirs_slots) in enumerate(zip(network.layers, service, strict=True)):
-            ours_s = next(iter(work)) / (layer.n_cores * layer.core_hz)
-            ours_slots = ours_s / scenario.params.slot_s
-            rows.append(
-                equal_row(file, name, f"slots of service, layer {number}", float(theirs_slots), ours_slots, 1e-6)
-            )
+        for number, (layer, slots) in enumerate(zip(network.layers, service, strict=True)):
+            ours = next(iter(work)) / (layer.n_cores * layer.core_hz)
+            rows.append(equal_row(file, name, f"slots of service, layer {number}", float(slots), ours, 1e-6))
     return rows
+
+
+def _link_delays(published: Any) -> list[tuple[int, int, float]]:
+    """Return ends and slots of the links for which a delay is published."""
+    found = []
+    for pair, values in published.items() if isinstance(published, Mapping) else ():
+        ends = str(pair).split("-")
+        delay = values.get("delay_ticks") if isinstance(values, Mapping) else None
+        if len(ends) == 2 and all(end.isdigit() for end in ends) and isinstance(delay, (int, float)):
+            found.append((int(ends[0]), int(ends[1]), float(delay)))
+    return found
 
 
 def _rounded_hz(rate: float) -> float:

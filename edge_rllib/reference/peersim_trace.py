@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_rllib.reference.peersim_check import read_configuration
+from edge_rllib.reference.peersim_check import named_scenarios, read_configuration
 from edge_rllib.reference.rows import Report, Row, refused_row, unknown_row
 from envs.arrays import F8
 from envs.errors import EdgeError, UnknownName
@@ -135,7 +135,7 @@ def _scenario_entry(file: str, sibling: Mapping[str, Any] | None, n_nodes: int) 
     """Return the scenario that the file's name speaks of, or what is missing."""
     if sibling is None:
         return "its scenario's configuration is missing: expected a reference.json in the same folder"
-    scenarios: Mapping[str, Any] = sibling.get("scenarios", {"scenario": sibling})
+    scenarios = named_scenarios(sibling, "reference.json")
     words = re.split(r"[^A-Za-z0-9]+", file)
     fitting = [name for name in scenarios if name in file or name.split("_")[0] in words]
     fitting = fitting or (list(scenarios) if len(scenarios) == 1 else [])

@@ -109,4 +109,6 @@ def reference_figures(sums: F8) -> dict[str, F8]:
             "mean_tasks_in_node": column("seen_tasks") / column("seen_nodes"),
             "in_nodes_at_end": column("in_nodes"),
             "completed_reported_to_agents": column("reported"),
+            "energy": column("energy"),
+            "world_full": column("dropped_world_full"),  # of ours alone: tasks for which max_alive_tasks had no place
         }
