@@ -31,8 +31,8 @@ class WorldSpec:
     n_features: int  # F
     n_state: int  # S
     n_decisions: int  # D, decisions an agent takes in a step; arrays of decisions are (B, N), or (B, N, D) for D > 1
-    horizon_steps: int
-    step_s: float  # seconds between two decisions
+    horizon_steps: int  # of an episode, or the most that it can have
+    step_s: float  # seconds between two decisions; where steps end at events, those of a slot
     agents: tuple[str, ...]  # N names
     agent_tier: I8  # (N,), 0 device, 1 edge, 2 cloud
     target_node: I8  # (N, K), node of each target, -1 padding; column 0 is the agent's own node
@@ -41,6 +41,7 @@ class WorldSpec:
     feature_names: tuple[str, ...]  # F names
     sum_names: tuple[str, ...]  # G names of the metric sums
     metrics: tuple[Metric, ...]  # figures that ``World.summarise`` derives
+    is_horizon_exact: bool = True  # every episode that does not terminate has horizon_steps steps
 
     def sizes(self) -> dict[str, int]:
         """Return the axis sizes of this batch."""

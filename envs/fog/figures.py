@@ -26,6 +26,7 @@ METRICS: tuple[Metric, ...] = (
         for reason in s.DROP_REASONS
     ),
     Metric("late_frac", "1", "tasks that finished or were dropped", "finished after their deadline", "low"),
+    Metric("lateness_s_mean", "s", "late tasks", "from the deadline to the return of the result", "low"),
     Metric("tasks_per_s", "1/s", "time", "tasks created"),
     Metric("offload_frac", "1", "decisions", "sent to another node"),
     *(Metric(f"to_{tier}_frac", "1", "decisions", f"target is of tier {tier}") for tier in TIER_NAMES),
@@ -42,6 +43,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("transmit_w_mean", "W", "time", "power of sending, whole network", "low"),
     Metric("idle_w_mean", "W", "time", "idle power, whole network", "low"),
     Metric("in_flight_tasks", "1", "episodes", "tasks in the system at the horizon"),
+    Metric("update_s_mean", "s", "model updates that arrived", "from sending to arrival", "low"),
     Metric("refused_frac", "1", "decisions", "masked targets chosen by the caller, taken as local", "low"),
 )
 
@@ -68,6 +70,7 @@ def summarise(sums: F8) -> dict[str, float]:
         "drop_frac": _ratio(float(dropped.sum()), left),
         **{f"drop_{reason}_frac": _ratio(dropped[i], left) for i, reason in enumerate(s.DROP_REASONS)},
         "late_frac": _ratio(completed - sums[s.IN_TIME], left),
+        "lateness_s_mean": _ratio(sums[s.SUM_LATENESS_S], completed - sums[s.IN_TIME]),
         "tasks_per_s": _ratio(sums[s.CREATED], created_s),
         "offload_frac": _ratio(sums[s.OFFLOADS], decisions),
         "full_frac": _ratio(sums[s.FULL_NODE_SLOTS], sums[s.NODE_SLOTS]),
@@ -77,6 +80,7 @@ def summarise(sums: F8) -> dict[str, float]:
         "transmit_w_mean": _ratio(sums[s.TRANSMIT_J], created_s),
         "idle_w_mean": _ratio(sums[s.IDLE_J], created_s),
         "in_flight_tasks": _ratio(sums[s.IN_FLIGHT], sums[s.EPISODES]),
+        "update_s_mean": _ratio(sums[s.UPDATE_S], sums[s.UPDATES_ARRIVED]),
         "refused_frac": _ratio(sums[s.REFUSED], decisions + sums[s.REFUSED]),
     }
     for index, tier in enumerate(TIER_NAMES):

@@ -1,4 +1,7 @@
-"""What a decision will lead to, judged with the true state after all decisions of the slot, for the dense reward."""
+"""What a decision will lead to, judged with the true state after all decisions of the step, for the expected rewards.
+
+Also the estimates of waiting that observations and rules share.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +9,56 @@ import math
 
 from envs.accelerate import inlined, kernel
 from envs.arrays import I8
-from envs.fog.kernel import backlog_s
+from envs.fog import state as s
 from envs.fog.network import Network
-from envs.fog.state import SERVICE, UPLOAD, FogState, Rules
+from envs.fog.service import backlog_s, in_service_s
+from envs.fog.state import SERVICE, SHARING, UPLOAD, FogState, Rules
 
 _LEAST_FREE_FRAC = 1e-3  # so that -log10 / 3 ends at 1, as in PeersimGym's overload term
 
 
 @inlined
+def slowdown_s(backlog: float, n_others: float, service_s: float, n_cores: int) -> float:
+    """Return the seconds that a task of ``service_s`` loses to ``n_others`` with which it shares the cores.
+
+    Beside it each of them gets at most what it still needs (``backlog`` core-seconds together), and at most as much as
+    the task itself; no more come.
+    """
+    if n_others < n_cores:
+        return 0.0
+    others_s = min(backlog, n_others * service_s)
+    return float(max((others_s + service_s) / n_cores - service_s, 0.0))
+
+
+@inlined
 def _wait_at_target_s(
-    state: FogState, network: Network, b: int, task: int, node: int, upload_s: float, now_s: float
+    state: FogState, network: Network, rules: Rules, b: int, task: int, node: int, upload_s: float, now_s: float
 ) -> float:
     """Return the waiting of an offloaded task behind all work that is at its target or on the way there."""
     n_ahead = state.node[b, node].n_busy + state.node[b, node].n_waiting + state.node[b, node].n_inbound - 1
     if n_ahead < network.n_cores[node]:
         return 0.0
     inbound_s = (state.node[b, node].inbound_cycles - state.task[b, task].work_cycles) / network.core_hz[node]
-    clears_s = (backlog_s(state, network, b, node, now_s) + max(inbound_s, 0.0)) / network.n_cores[node]
-    return float(max(clears_s - upload_s, 0.0))
+    ahead_s = backlog_s(state, network, rules, b, node, now_s) + max(inbound_s, 0.0)
+    if rules.discipline == SHARING:
+        service_s = state.task[b, task].work_cycles / network.core_hz[node]
+        left_s = max(ahead_s - upload_s * network.n_cores[node], 0.0)
+        return slowdown_s(left_s, float(n_ahead), service_s, network.n_cores[node])
+    return float(max(ahead_s / network.n_cores[node] - upload_s, 0.0))
 
 
 @inlined
-def wait_at_home_s(state: FogState, network: Network, b: int, task: int, node: int, now_s: float) -> float:
+def wait_at_home_s(
+    state: FogState, network: Network, rules: Rules, b: int, task: int, node: int, now_s: float
+) -> float:
     """Return the waiting of a task in its queue behind what is in service and before it."""
+    if rules.discipline == SHARING:
+        n_others = state.node[b, node].n_busy
+        if state.task[b, task].stage == SERVICE:
+            n_others -= 1
+        service_s = state.task[b, task].work_cycles / network.core_hz[node]
+        others_s = in_service_s(state, network, rules, b, node, now_s)
+        return slowdown_s(others_s, float(n_others), service_s, network.n_cores[node])
     if state.task[b, task].stage == SERVICE:
         return 0.0
     ahead_cycles = 0.0
@@ -36,9 +66,8 @@ def wait_at_home_s(state: FogState, network: Network, b: int, task: int, node: i
     while other >= 0:
         ahead_cycles += state.task[b, other].work_cycles
         other = state.task[b, other].preceding
-    in_service_s = max(state.node[b, node].service_end_s - state.node[b, node].n_busy * now_s, 0.0)
     ahead_s = ahead_cycles / network.core_hz[node] if ahead_cycles > 0.0 else 0.0
-    return float((ahead_s + in_service_s) / network.n_cores[node])
+    return float((ahead_s + in_service_s(state, network, rules, b, node, now_s)) / network.n_cores[node])
 
 
 @inlined
@@ -51,10 +80,21 @@ def way_home_s(state: FogState, network: Network, b: int, task: int, n_hops: int
     return total_s
 
 
+@inlined
+def _arrival_s(state: FogState, network: Network, rules: Rules, b: int, task: int) -> float:
+    """Return the instant at which a task on its way out arrives, if the channel's rates stay as they are."""
+    if state.task[b, task].is_sending == 0:
+        return float(state.event[b, state.task[b, task].heap_place].time_s)
+    link = state.task[b, task].link
+    channel = network.link_channel[link]
+    sending_s = state.task[b, task].left_bits / state.task[b, task].rate_bps
+    return float(state.channel[b, channel].since_s + sending_s + network.link_delay_s[link])
+
+
 @kernel
 def foresee(state: FogState, network: Network, rules: Rules, b: int, n: int, chosen: I8) -> None:
-    """Add what the tasks (D,) that an agent decided on will meet to the ``expected_`` arrays and ``decided``."""
-    now_s = state.world[b].slot * rules.slot_s
+    """Add what the tasks (D,) that an agent decided on will meet to the ``expected_`` terms and ``decided``."""
+    now_s = state.world[b].now_s
     for d in range(chosen.size):
         task = chosen[d]
         if task < 0:
@@ -62,20 +102,20 @@ def foresee(state: FogState, network: Network, rules: Rules, b: int, n: int, cho
         node = state.task[b, task].node
         transfer_s = 0.0
         if state.task[b, task].stage == UPLOAD:
-            transfer_s = state.event[b, state.task[b, task].heap_place].time_s - now_s
-            wait_s = _wait_at_target_s(state, network, b, task, node, transfer_s, now_s)
+            transfer_s = _arrival_s(state, network, rules, b, task) - now_s
+            wait_s = _wait_at_target_s(state, network, rules, b, task, node, transfer_s, now_s)
         else:
-            wait_s = wait_at_home_s(state, network, b, task, node, now_s)
+            wait_s = wait_at_home_s(state, network, rules, b, task, node, now_s)
         transfer_s += way_home_s(state, network, b, task, state.task[b, task].n_hops)
         work_cycles = state.task[b, task].work_cycles
         service_s = work_cycles / network.core_hz[node] if work_cycles > 0.0 else 0.0
         places = network.queue_places[node]
         n_tasks = state.node[b, node].n_busy + state.node[b, node].n_waiting + state.node[b, node].n_inbound
         free_frac = max((places - n_tasks) / places, _LEAST_FREE_FRAC)
-        state.agent[b, n].decided += 1.0
-        state.agent[b, n].expected_wait_s += wait_s
-        state.agent[b, n].expected_transfer_s += transfer_s
-        state.agent[b, n].expected_service_s += service_s
-        state.agent[b, n].expected_overload += -math.log10(free_frac) / 3.0
+        state.term[b, n, s.DECIDED] += 1.0
+        state.term[b, n, s.EXPECTED_WAIT_S] += wait_s
+        state.term[b, n, s.EXPECTED_TRANSFER_S] += transfer_s
+        state.term[b, n, s.EXPECTED_SERVICE_S] += service_s
+        state.term[b, n, s.EXPECTED_OVERLOAD] += -math.log10(free_frac) / 3.0
         if now_s + wait_s + transfer_s + service_s > state.task[b, task].due_s:
-            state.agent[b, n].expected_late += 1.0
+            state.term[b, n, s.EXPECTED_LATE] += 1.0

@@ -12,10 +12,11 @@ import numpy as np
 
 from envs.accelerate import inlined, kernel
 from envs.arrays import BOOL, F4, F8, I8
-from envs.fog.foresee import wait_at_home_s, way_home_s
-from envs.fog.kernel import backlog_s
+from envs.fog.foresee import slowdown_s, wait_at_home_s, way_home_s
+from envs.fog.links import channel_backlog_s, channel_wait_s
 from envs.fog.network import Network
-from envs.fog.state import FogState, Rules
+from envs.fog.service import backlog_s
+from envs.fog.state import SHARING, FogState, Rules
 
 OWN_FEATURES = (
     "has_task",
@@ -74,17 +75,17 @@ def _squash(value: float, scale: float) -> float:
 @kernel
 def read_reports(state: FogState, network: Network, rules: Rules, b: int) -> None:
     """Fill the ``seen_`` arrays of world ``b``: the queues as agents at each report lag see them."""
-    now_s = state.world[b].slot * rules.slot_s
+    now_s = state.world[b].now_s
     for u in range(network.report_lag_slots.size):
         lag = network.report_lag_slots[u]
         sent = max(state.world[b].slot - lag, 0)  # before the first report has arrived: the empty network of slot 0
         sent -= sent % rules.report_every_slots
         place = sent % state.report.shape[1]
-        age_s = (state.world[b].slot - sent) * rules.slot_s
+        age_s = now_s - sent * rules.slot_s
         for m in range(network.tier.size):
             if lag == 0:
                 tasks = float(state.node[b, m].n_waiting + state.node[b, m].n_busy)
-                wait_s = backlog_s(state, network, b, m, now_s) / network.n_cores[m]
+                wait_s = backlog_s(state, network, rules, b, m, now_s) / network.n_cores[m]
             else:
                 tasks = state.report[b, place, m].tasks
                 wait_s = max(state.report[b, place, m].backlog_s / network.n_cores[m] - age_s, 0.0)
@@ -96,24 +97,28 @@ def read_reports(state: FogState, network: Network, rules: Rules, b: int) -> Non
 
 @inlined
 def _estimate(
-    state: FogState, network: Network, b: int, task: int, n: int, k: int, now_s: float
+    state: FogState, network: Network, rules: Rules, b: int, task: int, n: int, k: int, now_s: float
 ) -> tuple[float, float, float, float]:
     """Return (upload, wait, service, return) of a task at a target, in seconds; earlier hops' way home is left out."""
     node = network.target_node[n, k]
     link = network.target_link[n, k]
-    upload_s, return_s = 0.0, 0.0
-    if link >= 0:
-        queued_s = max(state.channel_free_s[b, network.link_channel[link]] - now_s, 0.0)
-        upload_s = queued_s + state.task[b, task].size_bits / network.link_rate_bps[link] + network.link_delay_s[link]
-        back = network.link_back[link]
-        return_s = state.task[b, task].result_bits / network.link_rate_bps[back] + network.link_delay_s[back]
-        u = network.report_lag[n, k]
-        is_queued = state.seen[b, u, node].tasks >= network.n_cores[node]
-        wait_s = max(state.seen[b, u, node].wait_s - upload_s, 0.0) if is_queued else 0.0
-    else:
-        wait_s = wait_at_home_s(state, network, b, task, node, now_s)
     work_cycles = state.task[b, task].work_cycles
     service_s = work_cycles / network.core_hz[node] if work_cycles > 0.0 else 0.0
+    if link < 0:
+        return 0.0, wait_at_home_s(state, network, rules, b, task, node, now_s), service_s, 0.0
+    size_bits = state.task[b, task].size_bits
+    queued_s = channel_wait_s(state, network, rules, b, network.link_channel[link], size_bits, now_s)
+    upload_s = queued_s + size_bits / network.link_rate_bps[link] + network.link_delay_s[link]
+    back = network.link_back[link]
+    return_s = state.task[b, task].result_bits / network.link_rate_bps[back] + network.link_delay_s[back]
+    u = network.report_lag[n, k]
+    wait_s = 0.0
+    if state.seen[b, u, node].tasks >= network.n_cores[node]:
+        wait_s = max(state.seen[b, u, node].wait_s - upload_s, 0.0)
+        if rules.discipline == SHARING:
+            wait_s = slowdown_s(
+                wait_s * network.n_cores[node], state.seen[b, u, node].tasks, service_s, network.n_cores[node]
+            )
     return upload_s, wait_s, service_s, return_s
 
 
@@ -124,7 +129,7 @@ def _write_own(row: F4, state: FogState, network: Network, rules: Rules, b: int,
     scale_s = rules.time_scale_s
     task = state.agent[b, n].next_task
     row[1] = state.seen[b, 0, node].fill_frac
-    row[2] = state.node[b, node].n_busy / network.n_cores[node]
+    row[2] = min(state.node[b, node].n_busy / network.n_cores[node], 1.0)
     row[3] = state.seen[b, 0, node].wait
     tier = network.tier[node]
     row[10] = 1.0 if tier == 0 else 0.0
@@ -165,7 +170,7 @@ def _write_target(
     if task < 0:
         row[_N_WITHOUT_TASK:] = 0.0
         return
-    upload_s, wait_s, service_s, return_s = _estimate(state, network, b, task, n, k, now_s)
+    upload_s, wait_s, service_s, return_s = _estimate(state, network, rules, b, task, n, k, now_s)
     response_s = upload_s + wait_s + service_s + return_s
     row[5] = _squash(upload_s, scale_s)
     row[6] = _squash(wait_s, scale_s)
@@ -182,7 +187,7 @@ def write_observation(
     observation: F4, target_mask: BOOL, state: FogState, network: Network, rules: Rules, b: int
 ) -> None:
     """Fill ``observation`` (N, F) and ``target_mask`` (N, K) of world ``b``."""
-    now_s = state.world[b].slot * rules.slot_s
+    now_s = state.world[b].now_s
     for n in range(network.node_of_agent.size):
         has_task = state.agent[b, n].next_task >= 0
         _write_own(observation[n, :_N_OWN], state, network, rules, b, n, now_s)
@@ -195,23 +200,24 @@ def write_observation(
 @kernel
 def write_global_state(row: F4, state: FogState, network: Network, rules: Rules, b: int) -> None:
     """Fill the global state (4 M + C,): share of places, of cores, backlog, work on its way; backlog of channels."""
-    now_s = state.world[b].slot * rules.slot_s
+    now_s = state.world[b].now_s
     n_nodes = network.tier.size
     for m in range(n_nodes):
         cores_hz = network.core_hz[m] * network.n_cores[m]
         inbound_s = state.node[b, m].inbound_cycles / cores_hz if state.node[b, m].inbound_cycles > 0.0 else 0.0
         row[4 * m] = state.seen[b, 0, m].fill_frac
-        row[4 * m + 1] = state.node[b, m].n_busy / network.n_cores[m]
+        row[4 * m + 1] = min(state.node[b, m].n_busy / network.n_cores[m], 1.0)
         row[4 * m + 2] = state.seen[b, 0, m].wait
         row[4 * m + 3] = _squash(inbound_s, rules.time_scale_s)
-    for c in range(state.channel_free_s.shape[1]):
-        row[4 * n_nodes + c] = _squash(max(state.channel_free_s[b, c] - now_s, 0.0), rules.time_scale_s)
+    for c in range(state.channel.shape[1]):
+        queued_s = channel_backlog_s(state, network, rules, b, c, now_s)
+        row[4 * n_nodes + c] = _squash(queued_s, rules.time_scale_s)
 
 
 @kernel
 def write_view(view: View, state: FogState, network: Network, rules: Rules, b: int) -> None:
     """Fill the view of world ``b``; times are infinite where there is no target, 0 where there is no task."""
-    now_s = state.world[b].slot * rules.slot_s
+    now_s = state.world[b].now_s
     for n in range(network.node_of_agent.size):
         task = state.agent[b, n].next_task
         view.has_task[b, n] = task >= 0
@@ -226,7 +232,7 @@ def write_view(view: View, state: FogState, network: Network, rules: Rules, b: i
                 tasks, fill = state.seen[b, u, node].tasks, state.seen[b, u, node].fill_frac
                 times = (0.0, 0.0, 0.0, 0.0)
                 if task >= 0:
-                    times = _estimate(state, network, b, task, n, k, now_s)
+                    times = _estimate(state, network, rules, b, task, n, k, now_s)
             view.upload_s[b, n, k] = times[0]
             view.wait_s[b, n, k] = times[1]
             view.service_s[b, n, k] = times[2]

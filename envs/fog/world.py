@@ -1,9 +1,9 @@
-"""The fog world: devices, edge servers and clouds with FIFO queues, multi-hop offloading over FIFO channels."""
+"""The fog world: devices, edge servers and clouds with queues, and offloading over many hops of shared channels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,14 +15,27 @@ from envs.fog.arrivals import ArrivalTables
 from envs.fog.figures import METRICS, summarise
 from envs.fog.network import Network, build_network
 from envs.fog.observe import OWN_FEATURES, TARGET_FEATURES, View
-from envs.fog.params import FogParams
+from envs.fog.params import CONTENTIONS, DEADLINES, DISCIPLINES, FogParams
 from envs.fog.reward import reward_weights
+from envs.fog.routes import quickest_links
 from envs.fog.state import FogState, Rules
-from envs.fog.step import clear_world, observe_world, step_worlds, view_worlds
+from envs.fog.step import clear_world, first_observation, step_worlds, view_worlds
+from envs.fog.updates import free_update, post_update
 from envs.rng import key_from_seed
 from envs.scenario import Scenario
 from envs.topologies.topology import Topology
 from envs.world import Outcome, World, WorldSpec
+
+
+class ArrivedUpdate(NamedTuple):
+    """A model update that has arrived."""
+
+    number: int  # as post_update returned it
+    source: int  # node
+    target: int  # node
+    size_bits: float
+    sent_s: float  # instants since the episode's start
+    arrived_s: float
 
 
 class FogWorld(World):
@@ -35,17 +48,7 @@ class FogWorld(World):
         self.topology: Topology = scenario.network()
         self.network: Network = build_network(self.topology, params)
         self._params = params
-        self._rules = Rules(
-            slot_s=float(params.slot_s),
-            slots_per_step=params.slots_per_step,
-            horizon_slots=params.horizon_slots,
-            holds=params.undecided == "hold",
-            drops_expired=params.drop_expired,
-            max_hops=params.max_hops,
-            report_every_slots=params.report_every_slots,
-            time_scale_s=float(params.time_scale_s),
-            n_decisions=params.decisions_per_step,
-        )
+        self._rules = self._read_rules()
         self._weights = reward_weights(params.reward)
         self.spec = self._build_spec(n_worlds)
         self.state: FogState = allocate(FogState, self._sizes())
@@ -124,11 +127,58 @@ class FogWorld(World):
         n_rows = min(int(self.state.world["n_logged"][b]), self._params.task_log_places)
         return self.state.log[b, :n_rows].copy()
 
+    def post_update(self, b: int, source: int, target: int, size_bits: float) -> int:
+        """Send a model update of ``size_bits`` from a node to another in world ``b``; return its number in the episode.
+
+        It takes the quickest way, whole over one link after the other, and shares the channels with the tasks. It takes
+        a place among ``max_alive_tasks``; where none is free, or a node or the size is out of range, ConfigError.
+        """
+        n_nodes = self.topology.n_nodes
+        if not (0 <= b < self.spec.n_worlds and 0 <= source < n_nodes and 0 <= target < n_nodes):
+            raise ConfigError(
+                f"post_update: world {b}, node {source} to node {target}: expected a world in 0 .. "
+                f"{self.spec.n_worlds - 1} and nodes in 0 .. {n_nodes - 1}"
+            )
+        if not (np.isfinite(size_bits) and size_bits >= 0.0):
+            raise ConfigError(f"post_update: size_bits = {size_bits}: expected a finite number >= 0")
+        self._find_ways()
+        number = post_update(self.state, self.network, self._rules, b, source, target, float(size_bits))
+        if number < 0:
+            raise ConfigError(
+                f"post_update: world {b} has max_alive_tasks = {self._params.max_alive_tasks} tasks and updates already"
+            )
+        return int(number)
+
+    def take_updates(self, b: int) -> list[ArrivedUpdate]:
+        """Return the model updates that arrived in world ``b`` since the last call, in order of arrival."""
+        rows = np.flatnonzero(self.state.task["stage"][b] == s.DELIVERED)
+        rows = rows[np.argsort(self.state.task["completed_s"][b, rows], kind="stable")]
+        arrived = []
+        for row in rows:
+            task = self.state.task[b, row]
+            arrived.append(
+                ArrivedUpdate(
+                    int(task.number),
+                    int(task.origin),
+                    int(task.target),
+                    float(task.size_bits),
+                    float(task.created_s),
+                    float(task.completed_s),
+                )
+            )
+            free_update(self.state, b, int(row))
+        return arrived
+
+    def _find_ways(self) -> None:
+        """Compute the quickest ways, when something is sent over them for the first time."""
+        if self.network.next_link.shape[0] < self.topology.n_nodes:
+            self.network = self.network._replace(next_link=quickest_links(self.topology, self._params.route_bits))
+
     def _begin_episode(self, b: int, out: Outcome) -> None:
         """Draw the tasks of a world's episode, empty the world and write its first observation."""
         self._arrivals.renew(b, int(self.state.world["world_id"][b]), int(self.state.world["episode"][b]))
         clear_world(self.state, b)
-        observe_world(out, self.state, self.network, self._rules, b)
+        first_observation(out, self.state, self.network, self._rules, self._weights, b)
 
     def _restart(self, out: Outcome) -> None:
         """Keep the last observation and the sums of the worlds that ended, and begin their next episodes."""
@@ -167,7 +217,8 @@ class FogWorld(World):
             n_features=len(names),
             n_state=4 * topology.n_nodes + topology.n_channels,
             n_decisions=params.decisions_per_step,
-            horizon_steps=params.horizon_slots // params.slots_per_step,
+            horizon_steps=self._rules.horizon_steps,
+            is_horizon_exact=not self._rules.on_events,
             step_s=params.slot_s * params.slots_per_step,
             agents=tuple(topology.node_name[node] for node in network.node_of_agent),
             agent_tier=network.tier[network.node_of_agent],
@@ -177,6 +228,31 @@ class FogWorld(World):
             feature_names=tuple(names),
             sum_names=s.SUM_NAMES,
             metrics=METRICS,
+        )
+
+    def _read_rules(self) -> Rules:
+        params = self._params
+        horizon_steps = params.horizon_slots // params.slots_per_step
+        if params.decide_on == "events":
+            # Each task is decided on once at each node of its path; four times the expected tasks are out of reach for
+            # all but a runaway workload, whose episode then ends early.
+            expected = self.scenario.workload.mean_rate_hz(self.topology) * params.horizon_s
+            horizon_steps = int(4.0 * expected * (params.max_hops + 1)) + 64
+        return Rules(
+            slot_s=float(params.slot_s),
+            slots_per_step=params.slots_per_step,
+            horizon_slots=params.horizon_slots,
+            horizon_steps=horizon_steps,
+            on_events=params.decide_on == "events",
+            holds=params.undecided == "hold",
+            discipline=DISCIPLINES.index(params.discipline),
+            contention=CONTENTIONS.index(params.contention),
+            deadlines=DEADLINES.index(params.deadlines),
+            by_shortest_way=params.results == "shortest",
+            max_hops=params.max_hops,
+            report_every_slots=params.report_every_slots,
+            time_scale_s=float(params.time_scale_s),
+            n_decisions=params.decisions_per_step,
         )
 
     def _sizes(self) -> dict[str, int]:
@@ -191,4 +267,5 @@ class FogWorld(World):
             "R": int(self.network.report_lag_slots.max()) + params.report_every_slots,
             "Z": params.task_log_places,
             "W": len(s.LOG_COLUMNS),
+            "RT": len(s.TERMS),
         }

@@ -79,8 +79,9 @@ class Watched:
     def _check_endings(self, out: Outcome, at: str) -> None:
         """Check that only the horizon truncates, and what is kept of worlds that ended."""
         horizon = self.world.spec.horizon_steps
-        at_horizon = (self.age >= horizon) & ~out.terminated
-        if (out.truncated != at_horizon)[~out.terminated].any():
+        at_horizon = self.age >= horizon
+        is_wrong = out.truncated != at_horizon if self.world.spec.is_horizon_exact else at_horizon & ~out.truncated
+        if is_wrong[~out.terminated].any():
             raise ConformanceError(
                 f"{self._name}: truncated is {out.truncated.tolist()} after {self.age.tolist()} steps of an episode; "
                 f"the horizon is {horizon}"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs.fog.params import FogParams, RewardParams
+from envs.fog.params import FogParams, RewardParams, ShapingParams
 from envs.rng import Draws
 from envs.scenario import Scenario, make
 from envs.topologies.nodes import NodeSettings
@@ -21,30 +21,26 @@ from envs.workloads.laws import Amount, Deadline, TaskLaw
 from envs.workloads.poisson import Poisson
 from envs.workloads.workload import TaskTable, Workload
 
-REWARD = RewardParams(
-    form="sparse",
-    utility=1.0,
-    wait_weight=0.0,
-    transfer_weight=0.0,
-    service_weight=0.0,
-    overload_weight=0.0,
-    late_weight=0.0,
-    response_weight=0.0,
-    drop_weight=1.0,
-    energy_weight=0.0,
-    team_frac=0.0,
-)
+REWARD = RewardParams("sparse", {}, 0.0, ShapingParams("none", 1.0, 0.99))
 PARAMS = FogParams(
     slot_s=1.0,
     slots_per_step=1,
     horizon_slots=100,
+    decide_on="slots",
     agents="devices",
+    agent_nodes=(),
     undecided="run",
     decisions_per_step=1,
     max_hops=1,
     max_targets=8,
-    drop_expired=False,
+    discipline="fifo",
+    service="cores",
+    contention="fifo",
+    results="reverse",
+    route_bits=1e6,
+    deadlines="soft",
     max_alive_tasks=400,
+    information="reports",
     report_every_slots=1,
     report_bits=0.0,
     time_scale_s=1.0,

@@ -78,7 +78,9 @@ def test_several_decisions_in_one_step_send_several_tasks(fog):
 )
 def test_waiting_task_expires_at_its_deadline_or_is_late(fog, drops, left_s, reason):
     work = fog.listed(((0.0, 0, 0, 0, 4e9, NEVER), (0.5, 0, 0, 0, 1e9, 1.5)))
-    scenario = fog.scenario(fog.single(), work, drop_expired=drops, task_log_places=8, horizon_slots=8)
+    scenario = fog.scenario(
+        fog.single(), work, deadlines="waiting" if drops else "soft", task_log_places=8, horizon_slots=8
+    )
     world, sums = fog.play(scenario)
     assert log_of(world, "left_s", "drop_reason") == [left_s, reason]
     assert sums[0, s.IN_TIME] == 1.0

@@ -44,10 +44,10 @@ def test_every_run_loads_and_survives_the_round_trip(name: str, tmp_path: Path) 
 
 
 def test_overrides_reach_every_depth() -> None:
-    run = load_run("quickstart", ["algorithm.gamma=0.5", "scenario.params.reward.form=sparse", "model=target_mlp"])
+    run = load_run("quickstart", ["algorithm.gamma=0.5", "scenario.params.reward.preset=sparse", "model=target_mlp"])
 
     assert run.algorithm.gamma == 0.5
-    assert run.scenario.params.reward.form == "sparse"
+    assert run.scenario.params.reward.preset == "sparse"
     assert run.scenario.name == load_run("quickstart").scenario.name
     assert type(run.model).__name__ == "TargetMlpModel"
 
