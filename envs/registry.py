@@ -15,7 +15,7 @@ from envs.errors import EdgeError, UnknownName
 
 BUILT_IN: dict[str, dict[str, str]] = {
     "world": {
-        "fog": "envs.fog.world:FogWorld",
+        "fog": "envs.fog.build:fog_world",
         "matching": "envs.matching.world:MatchingWorld",
     },
     "world_params": {

@@ -96,6 +96,7 @@ class RewardParams:
 class FogParams:
     """How a fog world runs; the network and the tasks are parts of the scenario of their own."""
 
+    semantics: Literal["correct", "peersim"]  # peersim: the slots of PeersimGym, see envs/fog/peersim/params.py
     slot_s: float  # seconds of a slot; queues are reported at its start, and decisions taken (decide_on: slots)
     slots_per_step: int  # slots between two decisions of an agent
     horizon_slots: int  # slots of an episode, a multiple of slots_per_step

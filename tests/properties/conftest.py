@@ -23,6 +23,7 @@ from envs.workloads.workload import TaskTable, Workload
 
 REWARD = RewardParams("sparse", {}, 0.0, ShapingParams("none", 1.0, 0.99))
 PARAMS = FogParams(
+    semantics="correct",
     slot_s=1.0,
     slots_per_step=1,
     horizon_slots=100,
