@@ -66,11 +66,11 @@ def _task_cells(load: Load, m: int) -> tuple[str, ...]:
     topology, nearest, demand = load.topology, load.nearest, load.demand
     if not topology.is_device[m]:
         return ("",) * len(_TASK_HEAD)
-    own = (f"{demand.rate_hz[m]:.3g}", f"{demand.work_cycles[m] / topology.core_hz[m]:.3g}")
+    own = (f"{demand.rate_hz[m]:.3g}", f"{demand.work_cycles[m] / load.task_hz[m]:.3g}")
     server = int(nearest.node[m])
     if server < 0:
         return (*own, "none", "", "", "")
-    there_s = demand.work_cycles[m] / topology.core_hz[server]
+    there_s = demand.work_cycles[m] / load.task_hz[server]
     times = (f"{each:.3g}" for each in (nearest.upload_s[m], there_s, nearest.return_s[m]))
     return (*own, topology.node_name[server], *times)
 
@@ -86,9 +86,7 @@ def _types(load: Load) -> str:
         loads = (_span(way[nodes]) for way in _ways_frac(load))
         cells = [""] * 4
         if len(devices):
-            own_s, there_s = (
-                demand.work_cycles[devices] / topology.core_hz[at] for at in (devices, nearest.node[devices])
-            )
+            own_s, there_s = (demand.work_cycles[devices] / load.task_hz[at] for at in (devices, nearest.node[devices]))
             cells = [_span(each) for each in (own_s, nearest.upload_s[devices], there_s, nearest.return_s[devices])]
         rows.append((kind, TIER_NAMES[topology.tier[first]], f"{len(nodes)}", cores, *loads, *cells))
     head = ("type", "tier", "nodes", "cores x GHz", *_WAYS, "service s", "upload s", "service there s", "return s")

@@ -43,6 +43,7 @@ class Load:
     is_agent: Annotated[BOOL, "M", "somebody decides at the node"]
     demand: Demand
     capacity_hz: Annotated[F8, "M", "cycles per second of all cores"]
+    task_hz: Annotated[F8, "M", "cycles per second that a task gets which is alone there"]
     local_frac: Annotated[F8, "M", "load of each node if all tasks stay where they are created"]
     nearest: Nearest
     best: Split
@@ -78,7 +79,7 @@ class Load:
         if self.decisions_frac > HOPELESS_ABOVE:
             return "hopeless", (
                 f"a device creates {self.decisions_frac:.2f} tasks for each that its agent can decide on, and with "
-                "undecided = hold they wait for it; take shorter slots, more decisions_per_step, or fewer tasks"
+                "undecided = hold they wait for it; take shorter slots, decide_on = events, or fewer tasks"
             )
         if self.alive_frac > HOPELESS_ABOVE:
             return "hopeless", (
@@ -116,18 +117,22 @@ def scenario_load(scenario: Scenario) -> Load:
     offered_hz = demand.rate_hz * demand.work_cycles
     max_hops = min(params.max_hops, MAX_HOPS)
     step_s = params.slot_s * params.slots_per_step
-    decided_hz = params.decisions_per_step / step_s if params.undecided == "hold" else np.inf
+    waits = params.undecided == "hold" and params.decide_on == "slots"  # tasks do, until their agent's next step
+    decided_hz = params.decisions_per_step / step_s if waits else np.inf
+    channels_are_shared = params.contention != "none"
+    task_hz = capacity_hz if params.service == "aggregate" else topology.core_hz
     return Load(
         scenario=scenario.name,
         topology=topology,
         is_agent=network.agent_of_node >= 0,
         demand=demand,
         capacity_hz=capacity_hz,
+        task_hz=task_hz,
         local_frac=offered_hz / capacity_hz,
-        nearest=nearest_servers(topology, network, demand, max_hops),
-        best=best_split(topology, network, demand, max_hops),
+        nearest=nearest_servers(topology, network, demand, max_hops, channels_are_shared),
+        best=best_split(topology, network, demand, max_hops, channels_are_shared),
         decisions_frac=float(demand.rate_hz.max() / decided_hz),
-        alive_frac=float((offered_hz / topology.core_hz).sum() / params.max_alive_tasks),
+        alive_frac=float((offered_hz / task_hz).sum() / params.max_alive_tasks),
     )
 
 

@@ -1,7 +1,7 @@
 """Flows of tasks through a network without queues: all to the nearest server, or split as well as can be.
 
 Tasks count as one kind, with the mean work and data of all. Only nodes with agents send tasks on, over at most
-``max_hops`` links; results come back on the same links' reverses.
+``max_hops`` links; results come back on the same links' reverses. Channels that are not shared have no load.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class Split(NamedTuple):
     channel_frac: Annotated[F8, "C", "load of each channel"]
 
 
-def nearest_servers(topology: Topology, network: Network, demand: Demand, max_hops: int) -> Nearest:
+def nearest_servers(
+    topology: Topology, network: Network, demand: Demand, max_hops: int, channels_are_shared: bool
+) -> Nearest:
     """Return each device's nearest node of a higher tier, by the time of a mean task on the links."""
     _, size, result = demand.mean_task()
     link_s = size / topology.link_rate_bps + topology.link_delay_s
@@ -75,11 +77,11 @@ def nearest_servers(topology: Topology, network: Network, demand: Demand, max_ho
             node = int(topology.link_target[link])
         server[device] = node if node != device else PADDING
         node_hz[node] += demand.rate_hz[device] * demand.work_cycles[device]
-    channel_frac = _channel_load(topology, network, flow_hz, size, result)
+    channel_frac = channels_are_shared * _channel_load(topology, network, flow_hz, size, result)
     return Nearest(server, upload_s, return_s, node_hz / (topology.n_cores * topology.core_hz), channel_frac)
 
 
-def best_split(topology: Topology, network: Network, demand: Demand, max_hops: int) -> Split:
+def best_split(topology: Topology, network: Network, demand: Demand, max_hops: int, channels_are_shared: bool) -> Split:
     """Return the flows under which the load of the busiest core or channel is smallest.
 
     A linear programme. Variables: the tasks a second that cross each link as their hop number h, and the largest load
@@ -118,7 +120,7 @@ def best_split(topology: Topology, network: Network, demand: Demand, max_hops: i
     at_most = [created_hz, np.zeros((max_hops - 1) * n_nodes), -created_hz * task_s, np.zeros(n_channels)]
     found = linprog(
         np.append(np.zeros(n_flows), 1.0),
-        A_ub=vstack([keeps, serves, carries]).tocsr(),
+        A_ub=vstack([keeps, serves, channels_are_shared * carries]).tocsr(),
         b_ub=np.concatenate(at_most),
         method="highs",
     )
@@ -127,7 +129,7 @@ def best_split(topology: Topology, network: Network, demand: Demand, max_hops: i
     served_hz = created_hz + np.bincount(target, flow_hz, n_nodes) - np.bincount(source, flow_hz, n_nodes)
     on_link_hz = np.zeros(topology.n_links)
     np.add.at(on_link_hz, link, flow_hz)
-    channel_frac = _channel_load(topology, network, on_link_hz, size, result)
+    channel_frac = channels_are_shared * _channel_load(topology, network, on_link_hz, size, result)
     return Split(float(found.x[-1]), served_hz * task_s, channel_frac)
 
 

@@ -38,5 +38,10 @@ def part() -> Callable[..., object]:
 
 @pytest.fixture
 def named() -> Callable[..., Scenario]:
-    """Return a scenario of tune_configs with a horizon of 40 slots."""
-    return lambda name: load_scenario(name, {"params": {"horizon_slots": 40}})
+    """Return a scenario of tune_configs with a horizon of 40 slots, of 10 in networks of hundreds of nodes."""
+
+    def short(name: str) -> Scenario:
+        n_nodes = load_scenario(name).network().n_nodes
+        return load_scenario(name, {"params": {"horizon_slots": 40 if n_nodes < 200 else 10}})
+
+    return short

@@ -1,0 +1,73 @@
+"""Every algorithm trains on every scenario: a cross of one row and one column, and the full product as a slow test."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from edge_rllib.algorithms.settings import RunSettings
+from edge_rllib.config.load import load_scenario
+from edge_rllib.config.parts import load_part
+from edge_rllib.config.paths import config_names
+from edge_rllib.config.source import Source
+from envs import registry
+from envs.scenario import make
+
+pytestmark = [
+    pytest.mark.usefixtures("ray_session"),
+    # Ray leaves pipes and sockets of its processes to the garbage collector
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+SCENARIOS, ALGORITHMS = config_names("scenario"), registry.names("algorithm")
+N_STEPS = 10
+
+
+def assert_trains(scenario_name, algorithm_name):
+    """Check that the smallest configuration of an algorithm trains on ten steps of one world."""
+    scenario, source = load_scenario(scenario_name, {"params.horizon_slots": 20}), Source(None)
+    n_agents = make(scenario, 1).spec.n_agents
+    smallest = {
+        "fragment_steps": N_STEPS,
+        "train_on": "all",  # in ten steps of one world there may be one decision, or none
+        "epochs": 1,
+        "minibatch_rows": 5 * n_agents,  # two minibatches
+        "warm_up_rows": 5 * n_agents,
+        "replay_rows": 20 * n_agents,
+        "replay_ratio": 1.0,
+    }
+    keys = vars(load_part("algorithm", algorithm_name, source)).keys()
+    values = {"name": algorithm_name} | {key: value for key, value in smallest.items() if key in keys}
+    params = load_part("algorithm", values, source)
+    model = load_part("model", {"name": "mlp", "hidden": [4], "critic_hidden": [4]}, source)
+    algorithm = params.to_config(RunSettings(scenario, n_worlds=1), model).build_algo()
+    result = algorithm.train()
+    algorithm.stop()
+    assert result["env_runners"]["num_env_steps_sampled"] == N_STEPS
+    logged = result["learners"]["shared"]
+    assert math.isfinite(logged["q_loss" if algorithm_name == "ddqn" else "total_loss"])
+    assert logged.get("gradient_steps", 1) > 0
+
+
+def test_there_is_something_to_train():
+    assert len(SCENARIOS) >= 35
+    assert len(ALGORITHMS) >= 4
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_scenario_trains_one_algorithm(name):
+    assert_trains(name, "ippo")
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_one_scenario_trains_every_algorithm(algorithm):
+    assert_trains("ether_12_v1", algorithm)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name != "ippo"])
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_scenario_trains_every_algorithm(name, algorithm):
+    assert_trains(name, algorithm)
