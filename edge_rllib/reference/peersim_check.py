@@ -28,6 +28,8 @@ Play = Callable[[Scenario, str, int, int], Figures]  # scenario, policy, worlds,
 N_NETWORKS = 100  # where places or clocks are drawn, each of their episodes has a network of its own
 DEFAULT_EPISODES = 20
 _NOT_METRICS = ("policy", "seed", "steps")
+# names of PeersimGym's agent library, without case and underscores
+_ALIASES = {"alwayslocal": "local", "leastqueues": "leastqueue", "leastqueue": "leastqueue", "randomcontrol": "random"}
 _RATE_TOLERANCE = 6e-6  # published with five decimals
 
 
@@ -163,6 +165,8 @@ def _check_scenario(
 
 def _figures(scenario: Scenario, policy: str, n_worlds: int, play: Play, seed: int) -> Figures:
     """Return our figures of each world; where the network is drawn, of each network, the mean of its worlds."""
+    known = policy.lower().replace("_", "").replace(" ", "")
+    policy = _ALIASES.get(known, known if known in ("local", "random") else policy)
     if not is_drawn(scenario):
         figures = play(scenario, policy, n_worlds, seed)
     else:
