@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args, get_type_hints
 
 from envs.errors import ConfigError
+from envs.fog.peersim.params import PeersimParams
 from envs.fog.state import TERMS
 
 AGENT_TIERS: dict[str, tuple[int, ...]] = {"devices": (0,), "devices_and_edges": (0, 1), "all": (0, 1, 2)}
@@ -121,6 +122,7 @@ class FogParams:
     task_log_places: int  # finished and dropped tasks of an episode to keep row by row; 0 for none
     debug: bool  # True: a masked decision raises; False: it counts as target 0 and is counted
     reward: RewardParams
+    peersim: PeersimParams  # read with semantics: peersim alone, which has a reward of its own
 
     def __post_init__(self) -> None:
         """Refuse values out of range, naming the field, the value and the range."""

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_rllib.config.parts import load_part
+from edge_rllib.config.source import Source
 from envs.fog.params import FogParams, RewardParams, ShapingParams
 from envs.rng import Draws
 from envs.scenario import Scenario, make
@@ -48,6 +50,7 @@ PARAMS = FogParams(
     task_log_places=0,
     debug=False,
     reward=REWARD,
+    peersim=load_part("world_params", "fog", Source(None)).peersim,
 )
 
 

@@ -110,5 +110,7 @@ def reference_figures(sums: F8) -> dict[str, F8]:
             "in_nodes_at_end": column("in_nodes"),
             "completed_reported_to_agents": column("reported"),
             "energy": column("energy"),
+            "reports": column("reports"),
+            "results": column("results"),
             "world_full": column("dropped_world_full"),  # of ours alone: tasks for which max_alive_tasks had no place
         }

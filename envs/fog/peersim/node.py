@@ -123,6 +123,7 @@ def _send_result(state: PeersimState, setup: Setup, rules: Rules, b: int, task: 
     """Send a result along an entry of the sender's list."""
     kind = state.task[b, task].type
     if setup.node[setup.entry[entry].source].is_cloud == 0:
+        state.sums[b, s.RESULTS] += 1.0
         state.sums[b, s.ENERGY] += setup.type[kind].result_mb * rules.mb_price
     state.task[b, task].node = setup.entry[entry].node
     state.task[b, task].stage = stage
@@ -251,6 +252,7 @@ def _report(state: PeersimState, setup: Setup, rules: Rules, b: int, m: int) -> 
     state.report[b, place, m].received = state.node[b, m].n_received
     state.report[b, place, m].left_cycles = state.node[b, m].left_cycles
     n_entries = setup.node[m].n_entries
+    state.sums[b, s.REPORTS] += n_entries
     state.sums[b, s.ENERGY] += n_entries * rules.report_mb * rules.mb_price
     for entry in range(setup.node[m].first_entry + 1, setup.node[m].first_entry + n_entries):
         if setup.node[setup.entry[entry].node].agent >= 0:

@@ -111,7 +111,7 @@ class PeersimParams:
     def __post_init__(self) -> None:
         """Refuse unknown choices and values out of range."""
         _check_choices(self, "peersim")
-        for name, least in {"scale": 1, "expiry_grace_slots": 0, "max_hops": 0, "listed_tasks": 1}.items():
+        for name, least in {"scale": 1, "expiry_grace_slots": 0, "max_hops": 1, "listed_tasks": 1}.items():
             if not getattr(self, name) >= least:
                 raise ConfigError(f"peersim.{name} = {getattr(self, name)}: expected at least {least}")
         for name in ("energy_per_mb", "energy_per_cycle", "report_bits"):

@@ -86,7 +86,7 @@ def delay_slots(facts: Facts, a: int, b: int, bits: float, slot_s: float, params
 
 def agent_nodes(topology: Topology, params: FogParams) -> I8:
     """Return the nodes that decide, ascending: those named, else those of the tiers."""
-    named = getattr(params, "agent_nodes", ())
+    named = params.agent_nodes
     if not named:
         return np.flatnonzero(np.isin(topology.tier, AGENT_TIERS[params.agents]) | topology.is_device).astype(np.int64)
     for name in named:

@@ -42,6 +42,8 @@ _SCALAR_SUMS = (
     "service_s",
     "return_s",
     "energy",  # price units
+    "reports",  # sent by nodes, one for each entry of their lists
+    "results",  # messages with a result that nodes other than the cloud sent
     "decisions",  # with a task to decide on
     "offloads",
     "refused",
@@ -81,6 +83,8 @@ SUM_NAMES: tuple[str, ...] = (
     SERVICE_S,
     RETURN_S,
     ENERGY,
+    REPORTS,
+    RESULTS,
     DECISIONS,
     OFFLOADS,
     REFUSED,

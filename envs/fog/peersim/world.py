@@ -191,7 +191,7 @@ class PeersimWorld(World):
             "M": n_nodes,
             "L": n_entries,
             "P": params.max_alive_tasks,
-            "H": max(params.peersim.max_hops, 1),
+            "H": params.peersim.max_hops,
             "R": n_reports,
             "E": params.max_alive_tasks + n_entries * n_reports + 2 * n_nodes + 1,
             "Y": min(longest, params.horizon_slots) + 1,
