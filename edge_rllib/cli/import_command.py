@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     scenario, notes = import_peersim(arguments.file, options)
     for note in notes:
         print(f"edge-rllib: warning: {note}", file=sys.stderr)
-    text = as_yaml(scenario, notes, arguments.file.name)
+    text = as_yaml(scenario, notes, arguments.file)
     if out is None:
         print(text, end="")
         return 0

@@ -357,7 +357,7 @@ def _links(fields: Fields, n_nodes: int, is_manual: bool) -> tuple[Pair, ...] | 
     except ValueError:
         raise fields.error(key, "expected 0,neighbour,neighbour;1,neighbour,...") from None
     fields.expect_length(key, rows, n_nodes, "one for each node")
-    pairs: list[Pair] = []
+    pairs: dict[Pair, None] = {}
     for i, row in enumerate(rows):
         if not row or row[0] != i:
             raise fields.error(
@@ -366,8 +366,8 @@ def _links(fields: Fields, n_nodes: int, is_manual: bool) -> tuple[Pair, ...] | 
         for other in row[1:]:
             if not 0 <= other < n_nodes:
                 raise fields.error(key, f"row {i} names node {other}; there are 0 to {n_nodes - 1}")
-            if other != i:
-                pairs.append((i, other))
+            if other != i and (other, i) not in pairs:
+                pairs[i, other] = None
     return tuple(pairs)
 
 

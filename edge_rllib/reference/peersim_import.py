@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from edge_rllib.reference.peersim_file import RawConfig, raw_from_mapping, raw_f
 from edge_rllib.reference.peersim_scenario import Names, to_scenario
 from envs.errors import ConfigError
 from envs.scenario import Scenario
+
+_COMMENT_WIDTH = 118
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,13 @@ def scenario_of(values: Mapping[str, Any], label: str, name: str) -> Scenario:
     return to_scenario(understand(raw_from_mapping(values, label), "peersim"), name, "peersim")[0]
 
 
-def as_yaml(scenario: Scenario, notes: list[str], origin: str) -> str:
-    """Return the scenario's yaml with every value, and its origin on top."""
-    lines = [f"# {scenario.name}, imported from {origin}", *(f"# {note}" for note in notes)]
+def as_yaml(scenario: Scenario, notes: list[str], origin: Path) -> str:
+    """Return the scenario's yaml with every value, and on top its origin and what was left out."""
+    comments = [
+        f"{scenario.name}, imported from {origin.name}",
+        *(note.replace(str(origin), origin.name) for note in notes),
+    ]
+    lines = [f"# {line}" for comment in comments for line in textwrap.wrap(comment, _COMMENT_WIDTH)]
     body = dump(scenario).split("\n", 1)
     assert body[0].startswith("name:")  # a scenario's file is named by its stem
     return "\n".join([*lines, body[1]])
