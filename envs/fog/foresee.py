@@ -71,12 +71,19 @@ def wait_at_home_s(
 
 
 @inlined
-def way_home_s(state: FogState, network: Network, b: int, task: int, n_hops: int) -> float:
-    """Return the time that a result needs over the first ``n_hops`` links of its task's path, channels idle."""
+def way_home_s(state: FogState, network: Network, rules: Rules, b: int, task: int, node: int) -> float:
+    """Return the time that the result of a task needs from ``node``, where its path ends, channels idle."""
+    bits = state.task[b, task].result_bits
     total_s = 0.0
-    for hop in range(n_hops):
+    if rules.by_shortest_way:
+        while node != state.task[b, task].origin:
+            link = network.next_link[node, state.task[b, task].origin]
+            total_s += bits / network.link_rate_bps[link] + network.link_delay_s[link]
+            node = network.link_target[link]
+        return total_s
+    for hop in range(state.task[b, task].n_hops):
         back = network.link_back[state.path_link[b, task, hop]]
-        total_s += state.task[b, task].result_bits / network.link_rate_bps[back] + network.link_delay_s[back]
+        total_s += bits / network.link_rate_bps[back] + network.link_delay_s[back]
     return total_s
 
 
@@ -106,7 +113,7 @@ def foresee(state: FogState, network: Network, rules: Rules, b: int, n: int, cho
             wait_s = _wait_at_target_s(state, network, rules, b, task, node, transfer_s, now_s)
         else:
             wait_s = wait_at_home_s(state, network, rules, b, task, node, now_s)
-        transfer_s += way_home_s(state, network, b, task, state.task[b, task].n_hops)
+        transfer_s += way_home_s(state, network, rules, b, task, node)
         work_cycles = state.task[b, task].work_cycles
         service_s = work_cycles / network.core_hz[node] if work_cycles > 0.0 else 0.0
         places = network.queue_places[node]

@@ -97,20 +97,26 @@ def read_reports(state: FogState, network: Network, rules: Rules, b: int) -> Non
 
 @inlined
 def _estimate(
-    state: FogState, network: Network, rules: Rules, b: int, task: int, n: int, k: int, now_s: float
+    state: FogState, network: Network, rules: Rules, b: int, task: int, n: int, k: int, now_s: float, home_s: float
 ) -> tuple[float, float, float, float]:
-    """Return (upload, wait, service, return) of a task at a target, in seconds; earlier hops' way home is left out."""
+    """Return (upload, wait, service, return to the origin) of a task at a target, in seconds.
+
+    ``home_s`` is what a result needs from the agent's own node.
+    """
     node = network.target_node[n, k]
     link = network.target_link[n, k]
     work_cycles = state.task[b, task].work_cycles
     service_s = work_cycles / network.core_hz[node] if work_cycles > 0.0 else 0.0
     if link < 0:
-        return 0.0, wait_at_home_s(state, network, rules, b, task, node, now_s), service_s, 0.0
+        return 0.0, wait_at_home_s(state, network, rules, b, task, node, now_s), service_s, home_s
     size_bits = state.task[b, task].size_bits
     queued_s = channel_wait_s(state, network, rules, b, network.link_channel[link], size_bits, now_s)
     upload_s = queued_s + size_bits / network.link_rate_bps[link] + network.link_delay_s[link]
-    back = network.link_back[link]
-    return_s = state.task[b, task].result_bits / network.link_rate_bps[back] + network.link_delay_s[back]
+    if rules.by_shortest_way:
+        return_s = way_home_s(state, network, rules, b, task, node)
+    else:
+        back = network.link_back[link]
+        return_s = state.task[b, task].result_bits / network.link_rate_bps[back] + network.link_delay_s[back] + home_s
     u = network.report_lag[n, k]
     wait_s = 0.0
     if state.seen[b, u, node].tasks >= network.n_cores[node]:
@@ -137,7 +143,8 @@ def _write_own(row: F4, state: FogState, network: Network, rules: Rules, b: int,
     row[12] = 1.0 if tier == 2 else 0.0
     if task < 0:
         row[0] = 0.0
-        row[4:10] = 0.0
+        for i in range(4, 10):
+            row[i] = 0.0
         return
     row[0] = 1.0
     work_cycles = state.task[b, task].work_cycles
@@ -152,34 +159,32 @@ def _write_own(row: F4, state: FogState, network: Network, rules: Rules, b: int,
 
 @inlined
 def _write_target(
-    row: F4, state: FogState, network: Network, rules: Rules, b: int, n: int, k: int, now_s: float
-) -> None:
-    """Fill the features (target,) of one target of an agent."""
+    row: F4, start: int, state: FogState, network: Network, rules: Rules, b: int, n: int, k: int, now_s: float,
+    home_s: float,
+) -> None:  # fmt: skip
+    """Fill the features (target,) of one target of an agent, from ``start`` in its row."""
     node = network.target_node[n, k]
-    if node < 0:
-        row[:] = 0.0
-        return
     scale_s = rules.time_scale_s
     u = network.report_lag[n, k]
-    row[0] = 1.0
-    row[1] = state.seen[b, u, node].fill_frac
-    row[2] = state.seen[b, u, node].wait
-    row[3] = 1.0 if network.tier[node] == 1 else 0.0
-    row[4] = 1.0 if network.tier[node] == 2 else 0.0
+    row[start] = 1.0
+    row[start + 1] = state.seen[b, u, node].fill_frac
+    row[start + 2] = state.seen[b, u, node].wait
+    row[start + 3] = 1.0 if network.tier[node] == 1 else 0.0
+    row[start + 4] = 1.0 if network.tier[node] == 2 else 0.0
     task = state.agent[b, n].next_task
     if task < 0:
-        row[_N_WITHOUT_TASK:] = 0.0
+        for i in range(start + _N_WITHOUT_TASK, start + _N_TARGET):
+            row[i] = 0.0
         return
-    upload_s, wait_s, service_s, return_s = _estimate(state, network, rules, b, task, n, k, now_s)
+    upload_s, wait_s, service_s, return_s = _estimate(state, network, rules, b, task, n, k, now_s, home_s)
     response_s = upload_s + wait_s + service_s + return_s
-    row[5] = _squash(upload_s, scale_s)
-    row[6] = _squash(wait_s, scale_s)
-    row[7] = _squash(service_s, scale_s)
-    row[8] = _squash(return_s, scale_s)
-    row[9] = _squash(response_s, scale_s)
-    slack_s = state.task[b, task].due_s - now_s - way_home_s(state, network, b, task, state.task[b, task].n_hops)
-    margin_s = min(max(slack_s - response_s, -_FAR), _FAR)
-    row[10] = margin_s / (abs(margin_s) + scale_s)
+    row[start + 5] = _squash(upload_s, scale_s)
+    row[start + 6] = _squash(wait_s, scale_s)
+    row[start + 7] = _squash(service_s, scale_s)
+    row[start + 8] = _squash(return_s, scale_s)
+    row[start + 9] = _squash(response_s, scale_s)
+    margin_s = min(max(state.task[b, task].due_s - now_s - response_s, -_FAR), _FAR)
+    row[start + 10] = margin_s / (abs(margin_s) + scale_s)
 
 
 @kernel
@@ -189,12 +194,18 @@ def write_observation(
     """Fill ``observation`` (N, F) and ``target_mask`` (N, K) of world ``b``."""
     now_s = state.world[b].now_s
     for n in range(network.node_of_agent.size):
-        has_task = state.agent[b, n].next_task >= 0
-        _write_own(observation[n, :_N_OWN], state, network, rules, b, n, now_s)
-        for k in range(network.target_node.shape[1]):
-            start = _N_OWN + k * _N_TARGET
-            _write_target(observation[n, start : start + _N_TARGET], state, network, rules, b, n, k, now_s)
-            target_mask[n, k] = k == 0 or (has_task and network.target_node[n, k] >= 0)
+        task = state.agent[b, n].next_task
+        n_targets = network.n_targets[n]
+        row = observation[n]
+        home_s = way_home_s(state, network, rules, b, task, network.node_of_agent[n]) if task >= 0 else 0.0
+        _write_own(row, state, network, rules, b, n, now_s)
+        for k in range(n_targets):
+            _write_target(row, _N_OWN + k * _N_TARGET, state, network, rules, b, n, k, now_s, home_s)
+            target_mask[n, k] = k == 0 or task >= 0
+        for i in range(_N_OWN + n_targets * _N_TARGET, row.size):
+            row[i] = 0.0
+        for k in range(n_targets, network.target_node.shape[1]):
+            target_mask[n, k] = False
 
 
 @kernel
@@ -221,7 +232,7 @@ def write_view(view: View, state: FogState, network: Network, rules: Rules, b: i
     for n in range(network.node_of_agent.size):
         task = state.agent[b, n].next_task
         view.has_task[b, n] = task >= 0
-        home_s = way_home_s(state, network, b, task, state.task[b, task].n_hops) if task >= 0 else 0.0
+        home_s = way_home_s(state, network, rules, b, task, network.node_of_agent[n]) if task >= 0 else 0.0
         for k in range(network.target_node.shape[1]):
             node = network.target_node[n, k]
             view.target_mask[b, n, k] = k == 0 or (task >= 0 and node >= 0)
@@ -232,10 +243,10 @@ def write_view(view: View, state: FogState, network: Network, rules: Rules, b: i
                 tasks, fill = state.seen[b, u, node].tasks, state.seen[b, u, node].fill_frac
                 times = (0.0, 0.0, 0.0, 0.0)
                 if task >= 0:
-                    times = _estimate(state, network, rules, b, task, n, k, now_s)
+                    times = _estimate(state, network, rules, b, task, n, k, now_s, home_s)
             view.upload_s[b, n, k] = times[0]
             view.wait_s[b, n, k] = times[1]
             view.service_s[b, n, k] = times[2]
-            view.return_s[b, n, k] = times[3] + home_s
+            view.return_s[b, n, k] = times[3]
             view.queue_tasks[b, n, k] = tasks
             view.fill_frac[b, n, k] = fill
