@@ -41,6 +41,10 @@ def test_papers_networks_have_the_published_nodes_and_agents(n_nodes):
     degree = Counter(network.link_source.tolist())
     assert {degree[m] for m, kind in enumerate(network.node_type) if kind in ("rpi3", "tx2")} == {2}
     assert degree[n_nodes - 1] == n_nodes - 1  # the server, the last node, reaches all
+    assert set(network.link_rate_bps) == {25e6, 125e6, 500e6, 1e9}
+    to_server = network.link_delay_s[network.link_target == n_nodes - 1]
+    # half of Ether's round trips: 16.2 ms and a log-normal of mean 9 ms for the mobile connection, 0.5 ms a local one
+    assert 0.0205 < to_server.min() < to_server.mean() < 0.031 < to_server.max() < 0.055
     assert network.n_channels == 3 * types["nuc"] + 2 * types["tx2"]  # cell, up and down of a cluster; wires of TX2s
 
 
