@@ -25,7 +25,7 @@ _NONE, _ALIVE_TASKS, _BACKLOG, _LOAD_VARIANCE = range(4)
 class RewardWeights(NamedTuple):
     """RewardParams as the kernel reads them."""
 
-    weight: Annotated[F8, "RT", "weight of each term"]
+    weight: Annotated[F8, "O", "weight of each term"]
     needs_foresight: bool
     team_frac: float
     potential: int

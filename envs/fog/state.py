@@ -270,7 +270,7 @@ class FogState(NamedTuple):
     path_link: Annotated[I8, "B P H", "links that a task crossed on the way out"]
     free_task: Annotated[I8, "B P", "stack of empty task slots"]
     channel: Annotated[ROWS, "B C", "channels", row_type(ChannelRow)]
-    term: Annotated[F8, "B N RT", "TERMS of the step so far"]
+    term: Annotated[F8, "B N O", "TERMS of the step so far"]
     sums: Annotated[F8, "B G", "metric sums of the episode so far"]
     log: Annotated[F8, "B Z W", "finished and dropped tasks, LOG_COLUMNS"]
 

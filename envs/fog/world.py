@@ -267,5 +267,5 @@ class FogWorld(World):
             "R": int(self.network.report_lag_slots.max()) + params.report_every_slots,
             "Z": params.task_log_places,
             "W": len(s.LOG_COLUMNS),
-            "RT": len(s.TERMS),
+            "O": len(s.TERMS),
         }

@@ -24,7 +24,7 @@ class Mixed(NamedTuple):
 
 @dataclass
 class Misspelt:
-    load: Annotated[F8, "B Y", "an axis that is not in the legend"]
+    load: Annotated[F8, "B y", "an axis that is not in the legend"]
 
 
 def sample(**changes):
@@ -76,7 +76,7 @@ def test_check_refuses_another_size_than_the_callers():
 
 
 def test_axis_outside_the_legend_is_refused():
-    with pytest.raises(ArrayError, match=r"Misspelt.load: unknown axis 'Y'; known: B N M"):
+    with pytest.raises(ArrayError, match=r"Misspelt.load: unknown axis 'y'; known: B N M"):
         list(declared_arrays(Misspelt))
 
 

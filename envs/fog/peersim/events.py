@@ -36,10 +36,16 @@ def first_client(state: PeersimState) -> int:
 
 
 @inlined
+def _place_of(state: PeersimState, slot: int) -> int:
+    """Return where the events of a slot to come are listed."""
+    return N_ORDERS + slot % (state.first_event.shape[1] - N_ORDERS)
+
+
+@inlined
 def _put(state: PeersimState, b: int, event: int, place: int) -> None:
-    """Put an event first at a place of the slot's order."""
-    state.following[b, event] = state.order[b, place]
-    state.order[b, place] = event
+    """Put an event first at a place."""
+    state.following[b, event] = state.first_event[b, place]
+    state.first_event[b, place] = event
 
 
 @inlined
@@ -49,9 +55,7 @@ def schedule(state: PeersimState, rules: Rules, b: int, event: int, delay_slots:
     if delay_slots == 0:
         _put(state, b, event, state.world[b].order)
     elif slot < rules.horizon_slots:
-        place = slot % state.calendar.shape[1]
-        state.following[b, event] = state.calendar[b, place]
-        state.calendar[b, place] = event
+        _put(state, b, event, _place_of(state, slot))
 
 
 @kernel
@@ -61,9 +65,9 @@ def open_slot(state: PeersimState, setup: Setup, rules: Rules, b: int) -> None:
     world_id, episode = np.uint64(state.world[b].world_id), np.uint64(state.world[b].episode)
     n_nodes = state.node.shape[1]
     look = first_client(state) + 2 * n_nodes
-    place = slot % state.calendar.shape[1]
-    message = state.calendar[b, place]
-    state.calendar[b, place] = -1
+    place = _place_of(state, slot)
+    message = state.first_event[b, place]
+    state.first_event[b, place] = -1
     next_turn = look if slot % rules.slots_per_step == 0 else look - 1
     n_drawn = 0
     half, other_half = np.uint64(0), np.uint64(0)
@@ -96,11 +100,11 @@ def open_slot(state: PeersimState, setup: Setup, rules: Rules, b: int) -> None:
 def next_event(state: PeersimState, b: int) -> int:
     """Take the next event out of the slot's order and return it, -1 where the slot is over."""
     place = state.world[b].order
-    while place < N_ORDERS and state.order[b, place] < 0:
+    while place < N_ORDERS and state.first_event[b, place] < 0:
         place += 1
     state.world[b].order = place
     if place == N_ORDERS:
         return -1
-    event = state.order[b, place]
-    state.order[b, place] = state.following[b, event]
+    event = state.first_event[b, place]
+    state.first_event[b, place] = state.following[b, event]
     return int(event)

@@ -243,8 +243,7 @@ def clear_world(state: PeersimState, setup: Setup, rules: Rules, b: int) -> None
     for task in range(state.task.shape[1]):
         state.task[b, task].stage = FREE
         state.free_task[b, task] = state.task.shape[1] - 1 - task
-    state.calendar[b, :] = -1
-    state.order[b, :] = -1
+    state.first_event[b, :] = -1
     state.machine[b, :] = -1
     state.sums[b, :] = 0.0
     for m in range(state.node.shape[1]):
