@@ -17,6 +17,7 @@ from edge_rllib.config.parts import user_modules
 from edge_rllib.config.schema import RunConfig
 from edge_rllib.experiment.versions import versions
 from edge_rllib.results import files
+from envs.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +118,19 @@ def settings(run: RunConfig) -> RunSettings:
 
 def algorithm_config(run: RunConfig) -> Any:
     """Return RLlib's config of a run; settings that do not fit each other raise ConfigError."""
+    _check_shaping(run)
     return run.algorithm.to_config(settings(run), run.model)
+
+
+def _check_shaping(run: RunConfig) -> None:
+    """Refuse potential-based shaping with another discount than the learner's: it would change what is optimal."""
+    shaping = getattr(getattr(run.scenario.params, "reward", None), "shaping", None)
+    gamma = getattr(run.algorithm, "gamma", None)
+    if shaping is not None and shaping.is_on and gamma is not None and shaping.gamma != gamma:
+        raise ConfigError(
+            f"{run.name}: scenario.params.reward.shaping.gamma = {shaping.gamma}, but algorithm.gamma = {gamma}; shaping "
+            "leaves the optimal policies what they are only with the learner's own discount: expected equal numbers"
+        )
 
 
 def build(run: RunConfig) -> Any:
