@@ -128,8 +128,8 @@ def _check_shaping(run: RunConfig) -> None:
     gamma = getattr(run.algorithm, "gamma", None)
     if shaping is not None and shaping.is_on and gamma is not None and shaping.gamma != gamma:
         raise ConfigError(
-            f"{run.name}: scenario.params.reward.shaping.gamma = {shaping.gamma}, but algorithm.gamma = {gamma}; shaping "
-            "leaves the optimal policies what they are only with the learner's own discount: expected equal numbers"
+            f"{run.name}: scenario.params.reward.shaping.gamma = {shaping.gamma}, but algorithm.gamma = {gamma}; "
+            "shaping leaves the optimal policies what they are only with the learner's own discount: expected equal numbers"
         )
 
 
