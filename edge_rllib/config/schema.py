@@ -20,6 +20,9 @@ class EvaluationConfig:
     metric: str  # figure that chooses the best checkpoint and leads the tables, e.g. response_time_s_mean
     decisions: Literal["greedy", "sampled"]  # most probable target, or drawn from the policy as in training
     rules: tuple[str, ...]  # rules to compare with, by registry name or a user's file.py:Class; [all] for every one
+    # what no policy can beat, for the normalised score; linear_program is sharper and takes some seconds a world, auto
+    # takes the sharpest that is quick: exact optimum of a tiny network, linear_program of few tasks, else zero_queue
+    bound: Literal["none", "zero_queue", "linear_program", "auto"]
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "worlds")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from edge_rllib.config.schema import RunConfig
 from edge_rllib.experiment import checkpoints
 from edge_rllib.experiment.build import algorithm_config
 from edge_rllib.experiment.seeding import child_seed
-from edge_rllib.results.comparison import LEARNED, RETURN, Played, compare, response_bins, table
+from edge_rllib.results.comparison import LEARNED, NOT_ASKED, RETURN, Played, compare, response_bins, table
 from edge_rllib.results.files import COMPARISON, COMPARISON_TEXT, SUMS, new_file, write_json, write_text
+from edge_rllib.results.score import RANDOM, Bounding
 from envs.arrays import F8, I8
 from envs.constants import EVALUATION_WORLD_ID
 from envs.errors import ConfigError
@@ -167,7 +168,7 @@ def evaluate(
         player.load_weights(checkpoint)
         played[LEARNED] = player.play()
     world = make(problem, n_worlds, run.seed, JUDGED_WORLD_ID)
-    played |= play_rules(world, JUDGED_WORLD_ID, run.evaluation.rules, run.seed, note)
+    played |= play_rules(world, JUDGED_WORLD_ID, _rules_and_chance(run), run.seed, note)
     about = {
         "scenario": problem.name,
         "run": run.name,
@@ -177,10 +178,36 @@ def evaluate(
         "seed": run.seed,
         "first_world_id": JUDGED_WORLD_ID,
     }
-    comparison = compare(played, world.spec.metrics, world.summarise, run.evaluation.metric, about)
+    bounding = _bounding(run, problem, world, played, note)
+    comparison = compare(played, world.spec.metrics, world.summarise, run.evaluation.metric, about, bounding)
     _add_bins(comparison, played, world)
     _write(folder, comparison, played, world)
     return comparison
+
+
+def _rules_and_chance(run: RunConfig) -> list[str]:
+    """Return the rules to play: the score needs the rule random, wanted or not."""
+    rules = rule_names(run.evaluation.rules)
+    return rules if run.evaluation.bound == "none" else list(dict.fromkeys([*rules, RANDOM]))
+
+
+def _bounding(
+    run: RunConfig, scenario: Scenario, world: World, played: Mapping[str, Played], note: Callable[[str], None]
+) -> Bounding:
+    """Return what no policy can beat in the worlds that were played."""
+    from envs.bounds.base import NoBound
+    from envs.bounds.choose import bound_for
+
+    wanted, figure = run.evaluation.bound, run.evaluation.metric
+    if wanted == "none":
+        return NOT_ASKED
+    try:
+        bound = bound_for(wanted, scenario, figure, world.spec.n_worlds, run.seed, JUDGED_WORLD_ID)
+    except NoBound as error:
+        return Bounding("none", str(error))
+    note(f"bound {bound.name}: {world.spec.n_worlds} worlds")
+    limits = bound.limits(figure, {policy: each.sums for policy, each in played.items()})
+    return Bounding(bound.name, bound.meaning, limits, bound.of_all(figure))
 
 
 def checkpoint_named(folder: Path, name: str | None) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from edge_rllib.results.estimates import LEVEL, N_RESAMPLES, bootstrap_sums, interval, resampling_counts
+from edge_rllib.results.score import Bounding, add_scores
 from envs.arrays import F8
 from envs.errors import ConfigError
 from envs.metrics import HISTOGRAM_PREFIX, Metric
@@ -24,6 +25,7 @@ MAIN_FIGURES = (
     "energy_j_per_task",
     "offload_frac",
 )
+NOT_ASKED = Bounding("none", "no bound was asked for")
 _BOOTSTRAP_SEED = 20_260_101  # intervals are a function of the sums alone
 
 
@@ -41,6 +43,7 @@ def compare(
     summarise: Callable[[F8], Mapping[str, float]],
     lead: str,
     about: Mapping[str, Any],
+    bounding: Bounding = NOT_ASKED,
 ) -> dict[str, Any]:
     """Return the comparison as plain values: each policy's figures, and their differences to the best rule by ``lead``.
 
@@ -68,7 +71,7 @@ def compare(
     names = [*names, RETURN]
     better = {metric.name: metric.better for metric in metrics} | {RETURN: "high"}
     best = best_rule({policy: dict(zip(names, value, strict=True)) for policy, value in values.items()}, lead, better)
-    rows = {
+    rows: dict[str, dict[str, Any]] = {
         policy: {
             "figures": {name: _estimate(values[policy][j], samples[policy][:, j]) for j, name in enumerate(names)},
             "minus_best_rule": {}
@@ -80,6 +83,9 @@ def compare(
         }
         for policy in played
     }
+    j = names.index(lead)
+    leading = {policy: float(value[j]) for policy, value in values.items()}
+    bound = add_scores(rows, bounding, leading, {policy: each[:, j] for policy, each in samples.items()}, counts)
     units = {metric.name: metric.unit for metric in metrics} | {RETURN: "1"}
     return {
         **about,
@@ -87,6 +93,7 @@ def compare(
         "interval": f"{LEVEL:.0%} percentile bootstrap over worlds, {N_RESAMPLES} resamples",
         "lead": lead,
         "best_rule": best,
+        "bound": bound,
         "units": units,
         "better": better,
         "policies": rows,
@@ -119,18 +126,34 @@ def table(comparison: Mapping[str, Any]) -> str:
         return math.inf if value is None or math.isnan(value) else sign * value
 
     policies = sorted(comparison["policies"], key=rank)
-    header = ["policy", *[f"{name} [{comparison['units'][name]}]" for name in shown]]
-    rows = [header]
+    is_bounded = any(each.get("bound") is not None for each in comparison["policies"].values())
+    header = ["policy", *(["score [1]", "bound"] if is_bounded else [])]
+    rows = [[*header, *[f"{name} [{comparison['units'][name]}]" for name in shown]]]
     for policy in policies:
-        estimates = comparison["policies"][policy]["figures"]
-        rows.append([policy, *[_cell(estimates[name]) for name in shown]])
-    widths = [max(len(row[j]) for row in rows) for j in range(len(header))]
+        each = comparison["policies"][policy]
+        scored = [_cell(each["score"]), _cell({"value": each["bound"]})] if is_bounded else []
+        rows.append([policy, *scored, *[_cell(each["figures"][name]) for name in shown]])
+    widths = [max(len(row[j]) for row in rows) for j in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines.insert(1, "  ".join("-" * width for width in widths))
     worlds = (
         f"{comparison['worlds']} held-out worlds of {comparison['scenario']}; in brackets {comparison['interval']}."
     )
-    return "\n".join([*lines, "", worlds, *_verdict(comparison)]) + "\n"
+    return "\n".join([*lines, "", worlds, *_about_bound(comparison, is_bounded), *_verdict(comparison)]) + "\n"
+
+
+def _about_bound(comparison: Mapping[str, Any], is_bounded: bool) -> list[str]:
+    """Return lines that say which bound was used and what the score is, or why there is none."""
+    bound = comparison.get("bound")
+    if bound is None:
+        return []
+    if not is_bounded:
+        return [f"no score: {bound['text']}."]
+    whole = "" if bound["of_all_tasks"] is None else f"; {bound['of_all_tasks']:.4g} for who finishes every task"
+    return [
+        f"bound: {bound['name']}, on {comparison['lead']}: {bound['text']}{whole}.",
+        "score: (random - policy) / (random - bound); 0 is chance, 1 is the bound with this policy's unfinished tasks.",
+    ]
 
 
 def _verdict(comparison: Mapping[str, Any]) -> list[str]:
@@ -161,10 +184,11 @@ def _estimate(value: float, samples: F8) -> dict[str, float]:
     return {"value": float(value), "low": low, "high": high}
 
 
-def _cell(estimate: Mapping[str, float | None], signed: bool = False) -> str:
-    value, low, high = estimate["value"], estimate["low"], estimate["high"]
-    if value is None or math.isnan(value):
+def _cell(estimate: Mapping[str, float | None] | None, signed: bool = False) -> str:
+    value = estimate["value"] if estimate else None
+    if estimate is None or value is None or math.isnan(value):
         return "-"
+    low, high = estimate.get("low"), estimate.get("high")
     form = "+.4g" if signed else ".4g"
     if low is None or high is None:
         return f"{value:{form}}"

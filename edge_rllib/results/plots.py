@@ -79,13 +79,27 @@ def comparison_chart(comparison: Mapping[str, Any], figures: Sequence[str]) -> F
                 continue
             axes.plot([estimate["low"], estimate["high"]], [place, place], color=colour(policy), linewidth=3)
             axes.plot(estimate["value"], place, "o", color=colour(policy), markersize=6)
+        values = [each["figures"][name]["value"] for each in comparison["policies"].values()]
+        values += _draw_bound(axes, comparison, policies, places) if name == comparison["lead"] else []
         arrow = {"low": "\nlower is better", "high": "\nhigher is better"}.get(comparison["better"][name], "")
         axes.set_xlabel(label(name) + arrow, fontsize=9)
         axes.set_yticks(places, policies)
-        _scale(axes.xaxis, name, [each["figures"][name]["value"] for each in comparison["policies"].values()])
+        _scale(axes.xaxis, name, values)
         axes.grid(axis="x", alpha=0.3)
     figure.supxlabel(caption(comparison), fontsize=8)
     return figure
+
+
+def _draw_bound(axes: Any, comparison: Mapping[str, Any], policies: Sequence[str], places: Any) -> list[float | None]:
+    """Draw the bound of each policy as a dashed line that steps from row to row, and return its values."""
+    bounds = [comparison["policies"][policy].get("bound") for policy in policies]
+    known = [(bound, place) for bound, place in zip(bounds, places, strict=True) if bound is not None]
+    if known:
+        x = np.repeat([bound for bound, _ in known], 2)
+        y = np.ravel([(place + 0.5, place - 0.5) for _, place in known])
+        axes.plot(x, y, linestyle="--", color="#444444", linewidth=1.2, label=f"bound: {comparison['bound']['name']}")
+        axes.legend(fontsize=8, frameon=False, loc="best")
+    return bounds
 
 
 def response_times(comparison: Mapping[str, Any]) -> Figure | None:

@@ -52,6 +52,10 @@ class Bound(ABC):
         """Return the limit for each of several policies that played the same worlds."""
         return {policy: self.limit(figure, each) for policy, each in sums.items()}
 
+    def of_all(self, figure: str) -> float:
+        """Return the best value for whoever finishes every task, however late; NaN where that is not known."""
+        return float("nan")
+
     @abstractmethod
     def limit(self, figure: str, sums: F8) -> Limit:
         """Return the limit of one of ``figures`` for a policy with these metric sums (W, G)."""

@@ -92,7 +92,11 @@ def test_result_holds_settings_versions_rows_checkpoints_and_comparison(result: 
     assert [row["env_steps"] for row in read_progress(result) if "held_out" in row] == [0, STEPS // 2, STEPS]
     assert sorted(path.name for path in (result / "checkpoints").iterdir()) == ["000003", "000004", "best"]
     assert read_json(result / "status.json")["status"] == "finished"
-    assert set(read_json(result / "comparison.json")["policies"]) == {"learned", "local", "least_queue"}
+    compared = read_json(result / "comparison.json")
+    assert set(compared["policies"]) == {"learned", "local", "least_queue", "random"}  # the last one for the score
+    assert compared["bound"]["name"] == "zero_queue"
+    assert compared["policies"]["random"]["score"]["value"] == 0.0
+    assert all(each["bound"] <= each["figures"][compared["lead"]]["value"] for each in compared["policies"].values())
     assert not list(result.rglob(".*"))
 
 

@@ -33,9 +33,7 @@ class AtOnce(Workload):
 
     def tasks(self, draws: Draws, topology: Topology, horizon_s: float) -> TaskTable:
         zeros = np.zeros(5)
-        columns = {name: zeros for name in TaskTable._fields} | {"node": np.zeros(5, np.int64)}
-        if "priority" in columns:
-            columns["priority"] = np.zeros(5, np.int64)
+        columns = dict.fromkeys(TaskTable._fields, zeros) | dict.fromkeys(("node", "priority"), np.zeros(5, np.int64))
         own = {"size_bits": self.size_bits, "work_cycles": self.work_cycles, "due_s": self.due_s}
         return TaskTable(**{**columns, **{name: zeros + value for name, value in own.items()}})  # type: ignore[arg-type]
 

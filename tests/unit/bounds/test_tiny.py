@@ -108,9 +108,11 @@ def test_rules_that_the_process_does_not_have_are_refused(change: dict[str, Any]
 def test_network_with_slow_links_or_short_queues_is_refused() -> None:
     scenario = tiny()
     slow = replace(scenario, topology=replace(scenario.topology, delay_s=0.1))
-    short = replace(scenario, topology=replace(scenario.topology, device=replace(scenario.topology.device, queue_places=9)))
+    short = replace(
+        scenario, topology=replace(scenario.topology, device=replace(scenario.topology.device, queue_places=9))
+    )
 
-    with pytest.raises(NoBound, match="one takes 0.1 s"):
+    with pytest.raises(NoBound, match=r"one takes 0\.1 s"):
         two_nodes(slow)
     with pytest.raises(NoBound, match="at least 50 queue places"):
         two_nodes(short)
