@@ -13,12 +13,14 @@ import pytest
 from edge_rllib.config.parts import load_part
 from edge_rllib.config.source import Source
 from envs.fog.params import FogParams, RewardParams, ShapingParams
+from envs.fog.state import LOG_COLUMNS
 from envs.rng import Draws
 from envs.scenario import Scenario, make
+from envs.topologies.assemble import Link, Node, assemble
 from envs.topologies.nodes import NodeSettings
 from envs.topologies.pair import Pair
 from envs.topologies.single import Single
-from envs.topologies.topology import Topology
+from envs.topologies.topology import Topology, TopologyBuilder
 from envs.workloads.laws import Amount, Deadline, TaskLaw
 from envs.workloads.poisson import Poisson
 from envs.workloads.workload import TaskTable, Workload
@@ -81,6 +83,18 @@ def pair(rate_bps: float = 1e6, delay_s: float = 0.25, **server: Any) -> Pair:
     return Pair(device=node(), server=node(**{"core_hz": 4e9, **server}), rate_bps=rate_bps, delay_s=delay_s)
 
 
+@dataclass(frozen=True)
+class Wired(TopologyBuilder):
+    """Nodes (name, tier, settings), of which those of tier 0 are devices, and links as listed."""
+
+    nodes: tuple[tuple[str, int, NodeSettings], ...]
+    links: tuple[Link, ...]
+
+    def build(self, rng: np.random.Generator) -> Topology:
+        nodes = [Node(name, name, tier, tier == 0, settings, (0.0, 0.0)) for name, tier, settings in self.nodes]
+        return assemble("wired", nodes, self.links)
+
+
 def poisson(rate_hz: float, law: str, mean_cycles: float = 1e9) -> Poisson:
     nothing = Amount("fixed", 0.0, 0.0)
     return Poisson(rate_hz, TaskLaw(Amount(law, mean_cycles, 0.0), nothing, nothing, Deadline("none", 0.0, 0.0), ()))
@@ -91,7 +105,7 @@ class Fog:
 
     def __init__(self) -> None:
         self.params, self.listed = PARAMS, Listed
-        self.single, self.pair, self.poisson = single, pair, poisson
+        self.single, self.pair, self.wired, self.node, self.poisson = single, pair, Wired, node, poisson
 
     def scenario(self, topology: Any, workload: Workload, **params: Any) -> Scenario:
         return Scenario("test", "fog", topology, 0, workload, replace(self.params, **params))
@@ -112,6 +126,37 @@ class Fog:
             world.step(local if decide is None else np.asarray(decide(step, out), np.int64), out)
         assert not out.truncated.any()
         return world, world.state.sums.copy()
+
+    def play_events(
+        self, scenario: Scenario, n_steps: int, n_worlds: int = 1, decide: Callable[..., Any] | None = None
+    ) -> Any:
+        """Return (world, metric sums (B, G)) after steps that end at events; ``decide`` as in ``play``, None is 1."""
+        world: Any = make(scenario, n_worlds)
+        out = world.outcome()
+        world.reset(None, out)
+        decision = np.ones((n_worlds, world.spec.n_agents), np.int64)
+        world.step(0 * decision, out)  # nobody has a task yet
+        for step in range(n_steps):
+            world.step(decision if decide is None else np.asarray(decide(step, out), np.int64), out)
+            assert not out.truncated.any()
+        return world, world.state.sums.copy()
+
+    def totals(self, topology: Any, workload: Workload, horizon_s: float = 65_000.0, **params: Any) -> Any:
+        """Return the metric sums (G,) of 64 worlds in which every task stays local; a core serves 1 s on average."""
+        params = {"slot_s": 13.0, **params}
+        horizon_slots = int(horizon_s / params["slot_s"])
+        return self.play(self.scenario(topology, workload, horizon_slots=horizon_slots, **params), 64)[1].sum(axis=0)
+
+    def logs(self, topology: Any, workload: Workload, n_batches: int = 4, **params: Any) -> Any:
+        """Yield the task logs, one array by column name a world, of batches of 16 worlds of 65,000 s, all local."""
+        horizon_slots = 5_000
+        rows = int(1.1 * 13.0 * horizon_slots * workload.mean_rate_hz(topology.build(np.random.default_rng(0))))
+        params = {"slot_s": 13.0, "horizon_slots": horizon_slots, "task_log_places": rows, **params}
+        for seed in range(n_batches):
+            world, _ = self.play(self.scenario(topology, workload, **params), 16, seed=seed)
+            assert world.state.world["n_logged"].max() < rows
+            for b in range(16):
+                yield dict(zip(LOG_COLUMNS, world.task_log(b).T, strict=True))
 
 
 @pytest.fixture
