@@ -129,7 +129,7 @@ def _check_shaping(run: RunConfig) -> None:
     if shaping is not None and shaping.is_on and gamma is not None and shaping.gamma != gamma:
         raise ConfigError(
             f"{run.name}: scenario.params.reward.shaping.gamma = {shaping.gamma}, but algorithm.gamma = {gamma}; "
-            "shaping leaves the optimal policies what they are only with the learner's own discount: expected equal numbers"
+            "only the learner's own discount leaves the optimal policies what they are: expected equal numbers"
         )
 
 
