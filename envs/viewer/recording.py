@@ -140,8 +140,8 @@ class Recording:
         """Return evenly spaced instants for frames, the start and the end included, ``per_step`` a step on average."""
         return np.linspace(self.step_s[0], self.step_s[-1], max(self.n_steps * per_step, 1) + 1)
 
-    def at(self, time_s: float, glow_s: float) -> Frame:
-        """Return the network just before an instant; decisions and endings fade over ``glow_s`` seconds."""
+    def at(self, time_s: float, decisions_s: float, endings_s: float) -> Frame:
+        """Return the network just before an instant; decisions and endings fade over so many seconds."""
         s, n_nodes = self.stretches, self.topology.n_nodes
         here = np.flatnonzero((s.start_s < time_s) & (s.end_s >= time_s))
         kind, place, is_late = s.kind[here], s.place[here], s.due_s[here] < time_s
@@ -159,8 +159,8 @@ class Recording:
             serving=counts[1],
             late=late,
             moving=Moving(place[kind >= UPLOAD], progress, s.kind[on_link] == RESULT, is_late[kind >= UPLOAD]),
-            decisions=_fading(self.decisions.time_s, self.decisions.node, self.decisions.target, time_s, glow_s),
-            endings=_fading(self.endings.time_s, self.endings.node, self.endings.outcome, time_s, glow_s),
+            decisions=_fading(self.decisions.time_s, self.decisions.node, self.decisions.target, time_s, decisions_s),
+            endings=_fading(self.endings.time_s, self.endings.node, self.endings.outcome, time_s, endings_s),
             figures=self.figures(time_s),
         )
 
@@ -197,5 +197,5 @@ NO_FIGURES = Figures(created=0, in_time=0, late=0, dropped=(0,) * len(DROP_REASO
 def _fading(happened_s: F8, node: I8, what: I8, time_s: float, glow_s: float) -> Fading:
     """Return what happened within ``glow_s`` before an instant."""
     first, end = np.searchsorted(happened_s, [time_s - glow_s, time_s])
-    age = (time_s - happened_s[first:end]) / glow_s if glow_s > 0.0 else np.zeros(end - first)
+    age = np.clip((time_s - happened_s[first:end]) / max(glow_s, 1e-300), 0.0, 1.0)
     return Fading(node[first:end], what[first:end], age)

@@ -1,0 +1,41 @@
+"""Where to draw nodes: where they stand, stretched to the picture, and apart where they would cover each other."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.arrays import F8
+
+_ROUNDS = 300
+_GOLDEN_ANGLE = 2.399963229728653  # successive multiples spread evenly over the circle
+
+
+def places(position_m: F8, width: float, height: float, radius: float) -> F8:
+    """Return the centres (M, 2) of nodes of a radius in a box of width x height; y grows upwards."""
+    low, high = position_m.min(axis=0), position_m.max(axis=0)
+    size = np.array([width, height])
+    span = np.where(high > low, high - low, 1.0)
+    at = np.where(high > low, (position_m - low) / span, 0.5) * size
+    return _apart(at, size, min(3.2 * radius, 0.8 * float(np.sqrt(width * height / len(at)))))
+
+
+def node_radius(n_nodes: int, width: float, height: float) -> float:
+    """Return a radius at which so many nodes leave room for links in a box."""
+    return float(np.clip(0.2 * np.sqrt(width * height / n_nodes), 3.0, 19.0))
+
+
+def _apart(at: F8, size: F8, least: float) -> F8:
+    """Push points apart until none are closer than ``least``, as far as the box allows."""
+    n_points = len(at)
+    angle = _GOLDEN_ANGLE * np.arange(n_points)
+    at = at + 1e-3 * least * np.stack((np.cos(angle), np.sin(angle)), axis=1)  # so that no two are at one place
+    for _ in range(_ROUNDS):
+        apart = at[:, None] - at[None]
+        distance = np.hypot(apart[..., 0], apart[..., 1])
+        np.fill_diagonal(distance, np.inf)
+        overlap = np.maximum(least - distance, 0.0)
+        if not (overlap > 0.01 * least).any():
+            break
+        push = (apart / distance[..., None] * overlap[..., None]).sum(axis=1)
+        at = np.clip(at + 0.4 * push, 0.0, size)
+    return np.asarray(at, np.float64)
