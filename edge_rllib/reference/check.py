@@ -30,15 +30,18 @@ def check_path(path: Path, n_worlds: int, play: Play | None = None) -> Report:
         files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
         if not files:
             raise ConfigError(f"{path}: no JSON or CSV file in this folder")
-        return join(check_file(file, n_worlds, play) for file in files)
+        return join(check_file(file, n_worlds, play, file.relative_to(path).as_posix()) for file in files)
     if not path.is_file():
         raise ConfigError(f"{path}: no such file or folder")
     return check_file(path, n_worlds, play)
 
 
-def check_file(path: Path, n_worlds: int, play: Play | None = None) -> Report:
-    """Return the comparison of one file; its layout is recognised by its contents, whatever its name."""
-    file = path.name
+def check_file(path: Path, n_worlds: int, play: Play | None = None, label: str = "") -> Report:
+    """Return the comparison of one file; its layout is recognised by its contents, whatever its name.
+
+    ``label`` is what the report calls the file; by default its name.
+    """
+    file = label or path.name
     if path.suffix.lower() == ".csv":
         return _no_reader(file, _first_line(path))
     contents = read_json(path)

@@ -11,6 +11,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ def named_scenarios(contents: Mapping[str, Any], file: str) -> dict[str, Any]:
     """Return the scenarios of a file: those it lists, or the single one that it is, named by the file."""
     if isinstance(contents.get("scenarios"), Mapping):
         return dict(contents["scenarios"])
-    return {str(contents.get("name", file.rpartition(".")[0] or "scenario")): contents}
+    return {str(contents.get("name", Path(file).stem or "scenario")): contents}
 
 
 def read_configuration(entry: Mapping[str, Any], file: str, name: str) -> Scenario:

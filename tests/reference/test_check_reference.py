@@ -232,6 +232,7 @@ def test_a_folder_is_read_with_all_below_it(tmp_path):
     report = check_path(tmp_path, 3)
     assert report.n_compared > 50
     assert [note.partition(":")[0] for note in report.notes] == ["other.json"]
+    assert {row.file for row in report.rows} == {"workload/fit.json"}
 
 
 def test_paths_without_data_are_refused(tmp_path):
