@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 
@@ -17,6 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", metavar="NAME", help="best (default), latest or an iteration")
     parser.add_argument(
         "--sampled", action="store_true", help="draw decisions from the policy instead of the most probable"
+    )
+    parser.add_argument(
+        "--bound",
+        choices=("none", "zero_queue", "linear_program", "auto"),
+        help="what the score is measured against; default as the run says",
     )
 
 
@@ -39,6 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     decisions = "sampled" if arguments.sampled else settings.evaluation.decisions
     n_worlds = arguments.worlds or settings.evaluation.worlds
     target = evaluation_folder(folder, scenario.name, n_worlds, checkpoint.name, decisions)
+    if arguments.bound:
+        settings = replace(settings, evaluation=replace(settings.evaluation, bound=arguments.bound))
     evaluate(settings, target, checkpoint, scenario=scenario, n_worlds=n_worlds, decisions=decisions, note=print)
     print()
     print((target / "comparison.txt").read_text(encoding="utf-8"))

@@ -137,6 +137,14 @@ class LinearProgram(Bound):
             )
         return best / n_tasks
 
+    def cost_with_drops_s(self, drop_cost_s: float) -> F8:
+        """Return a bound on each world's (W,) sum of response times plus ``drop_cost_s`` for each task not finished."""
+        totals = []
+        for w in range(len(self.tasks)):
+            program = self._program(w, "response_time_s_mean", 0)
+            totals.append(_solve(program._replace(idle_cost=np.full(len(program.limit_s), drop_cost_s))).value)
+        return np.array(totals)
+
     def _solve(self, figure: str, n_dropped: F8) -> list[F8]:
         found = [_solve(self._program(w, figure, int(n_dropped[w]))) for w in range(len(self.tasks))]
         self.gap_frac = [each.gap for each in found]

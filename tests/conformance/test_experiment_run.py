@@ -188,7 +188,7 @@ def test_wrong_leading_figure_leaves_no_result(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_evaluate_and_show_write_tables_and_pictures(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate", str(copy), "--worlds", "3", "--sampled", "--checkpoint", "latest"]) == 0
+    assert main(["evaluate", str(copy), "--worlds", "3", "--sampled", "--checkpoint", "latest", "--bound", "auto"]) == 0
     assert "3 held-out worlds of fog_ring_8" in capsys.readouterr().out
     assert main(["show", str(copy)]) == 0
 
