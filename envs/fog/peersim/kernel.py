@@ -39,7 +39,7 @@ def _gap_slots(state: PeersimState, rules: Rules, b: int, entry: int, per_slot: 
 
 @inlined
 def _rounded(slots: float) -> float:
-    return math.floor(slots + 0.5)
+    return float(np.floor(slots + 0.5))  # math.floor makes an integer, and infinity is none
 
 
 @inlined

@@ -148,6 +148,20 @@ def test_new_rate_takes_hold_of_the_own_clock_alone_where_arrivals_are_rounded(l
     assert of_two_rates(lab, 1e9, "rounded") == [9.0, 0.0, 9.0, 0.0]
 
 
+@pytest.mark.parametrize(("arrivals", "created"), [("rounded", 11.0), ("exact", 10.0)])
+def test_rate_of_zero_ends_a_stream_but_for_the_task_that_was_due(lab, arrivals, created):
+    # In the slots 0 to 9 gaps round to 0, and another task is due in slot 10; exact gaps are drawn anew. The same in
+    # reverse, with the rate of zero first, has no task in the slots 0 to 9.
+    pieces = [(10.0, 1e9 if arrivals == "rounded" else 1.0), (9.0, 0.0)]
+    hand = lab.hand([lab.layer()], [lab.task_type(1.0)], pieces=pieces, arrivals=arrivals, n_worlds=400)
+    names = hand.world.spec.sum_names
+    totals = hand.to(38).world.state.sums[:, names.index("created")]
+    # 10 s at 1 task a second: four standard errors of 400 worlds are 4 sqrt(10 / 400) = 0.63
+    assert totals.mean() == pytest.approx(created, abs=0.0 if arrivals == "rounded" else 0.63)
+    late = lab.hand([lab.layer()], [lab.task_type(1.0)], pieces=pieces[::-1], arrivals=arrivals).to(9)
+    assert late.sums()["created"] == 0.0
+
+
 def test_new_rate_takes_hold_of_all_clocks_where_arrivals_are_exact(lab):
     # 8 s at 3 tasks a second until the turn of slot 18: 24, and four standard errors are 4 sqrt(24 / 40) = 3.1
     assert of_two_rates(lab, 3.0, "exact") == pytest.approx([24.0] * 4, abs=3.1)
