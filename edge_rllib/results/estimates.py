@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from envs.arrays import F8
+from envs.arrays import F8, I8
 
 N_RESAMPLES = 1000
 LEVEL = 0.95
@@ -71,4 +71,19 @@ def stratified_bootstrap(
     samples = np.empty(n_resamples)
     for r in range(n_resamples):
         samples[r] = statistic(scores[rng.integers(n_seeds, size=(n_seeds, n_scenarios)), columns])
+    return Estimate(float(statistic(scores)), *interval(samples))
+
+
+def crossed_draws(n_seeds: int, n_worlds: int, n_resamples: int, rng: np.random.Generator) -> tuple[I8, I8]:
+    """Return which seeds (R, S) and which worlds (R, W) make up each resample, for ``crossed_bootstrap``."""
+    return rng.integers(n_seeds, size=(n_resamples, n_seeds)), rng.integers(n_worlds, size=(n_resamples, n_worlds))
+
+
+def crossed_bootstrap(scores: F8, statistic: Callable[[F8], float], seeds: I8, worlds: I8) -> Estimate:
+    """Return a statistic of scores (S, W), of seeds that all played the same worlds, with its interval.
+
+    Whole seeds and whole worlds are redrawn: what a seed scores in many worlds is the work of one policy, and cells
+    that are redrawn one by one would make it look like many. The same ``worlds`` for two policies pair their resamples.
+    """
+    samples = np.array([statistic(scores[np.ix_(s, w)]) for s, w in zip(seeds, worlds, strict=True)])
     return Estimate(float(statistic(scores)), *interval(samples))

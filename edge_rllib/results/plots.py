@@ -27,6 +27,10 @@ COLOURS = {  # a policy keeps its colour everywhere; the palette is that of Okab
     "random": "#E69F00",
     "cloud_only": "#8C6D31",
     "local": "#000000",
+    "ippo": "#D55E00",  # the algorithms where several are compared; IPPO is the default run's
+    "mappo": "#882255",
+    "ddqn": "#332288",
+    "a2c": "#117733",
 }
 _OTHER_COLOURS = ("#7F7F7F", "#B279A2", "#4C9F70", "#A05D56")
 _TIER_MARKERS = ("o", "s", "D")

@@ -9,6 +9,8 @@ import pytest
 
 from edge_rllib.results.estimates import (
     bootstrap_sums,
+    crossed_bootstrap,
+    crossed_draws,
     interval,
     iqm,
     resampling_counts,
@@ -94,3 +96,33 @@ def test_stratified_bootstrap_of_two_seeds_spans_their_values() -> None:
     estimate = stratified_bootstrap(np.array([[0.0], [1.0]]), lambda s: float(s.mean()), rng(), 2000)
 
     assert estimate == (0.5, 0.0, 1.0)
+
+
+def test_crossed_bootstrap_redraws_whole_seeds() -> None:
+    # seeds 0 and 1, each the same in 50 worlds: means are 0, 1/2, 1 with chances 1/4, 1/2, 1/4, as if of one world;
+    # cells redrawn one by one would give an interval of about 1/2 +- 0.1
+    scores = np.array([[0.0] * 50, [1.0] * 50])
+
+    estimate = crossed_bootstrap(scores, lambda s: float(s.mean()), *crossed_draws(2, 50, 2000, rng()))
+
+    assert estimate == (0.5, 0.0, 1.0)
+
+
+def test_crossed_bootstrap_redraws_worlds_for_all_seeds_at_once() -> None:
+    # five seeds alike in two worlds of 0 and 1: the spread is that of the worlds, however many seeds there are
+    scores = np.array([[0.0, 1.0]] * 5)
+
+    estimate = crossed_bootstrap(scores, lambda s: float(s.mean()), *crossed_draws(5, 2, 2000, rng()))
+
+    assert estimate == (0.5, 0.0, 1.0)
+
+
+def test_crossed_bootstraps_on_the_same_worlds_are_paired() -> None:
+    # a policy that is 1 s slower than a rule in each world: the difference has no spread though both have
+    rule = np.array([[1.0, 5.0, 20.0]])
+    seeds, worlds = crossed_draws(1, 3, 100, rng())
+
+    estimate = crossed_bootstrap(rule + 1.0 - rule, lambda s: float(s.mean()), seeds, worlds)
+
+    assert estimate == (1.0, 1.0, 1.0)
+    assert crossed_bootstrap(rule, lambda s: float(s.mean()), seeds, worlds).high > 10.0
