@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from envs.adapters.session import RENDER_MODES, Session, sum_of_rewards
+from envs.adapters.session import RENDER_FPS, RENDER_MODES, Session, sum_of_rewards
 from envs.arrays import F4, I8
 from envs.constants import OBSERVATION_LIMIT
 from envs.scenario import Scenario
@@ -34,7 +34,7 @@ class JointWorld(gym.Env[F4, I8]):
     the last step holds the episode's ``figures``.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": 10}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": RENDER_FPS}
 
     def __init__(
         self, scenario: Scenario, seed: int = 0, first_world_id: int = 0, render_mode: str | None = None
@@ -61,9 +61,16 @@ class JointWorld(gym.Env[F4, I8]):
         info = {"figures": session.figures(0)} if is_over else self._mask()
         return seen[0].flatten(), float(sum_of_rewards(out)[0]), terminated, truncated, info
 
-    def render(self) -> str | None:
-        """Return a table of the agents in mode 'ansi'."""
-        return None if self.render_mode is None else self._session.text(0)
+    def render(self) -> Any:
+        """Return a table of the nodes in mode 'ansi', a picture (H, W, 3) of bytes in mode 'rgb_array', else None.
+
+        In mode 'human' a window shows every reset and step by itself.
+        """
+        return self._session.render(0)
+
+    def close(self) -> None:
+        """Close the window, if there is one."""
+        self._session.close()
 
     def _mask(self) -> dict[str, Any]:
         return {"action_mask": joint_mask(self._session.out, self._session.spec, 0)}

@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
-from envs.adapters.session import RENDER_MODES, Session
+from envs.adapters.session import RENDER_FPS, RENDER_MODES, Session
 from envs.arrays import BOOL, F4
 from envs.constants import LOCAL, OBSERVATION_LIMIT
 from envs.errors import DecisionError
@@ -29,7 +29,7 @@ class ParallelWorld(ParallelEnv[str, _Observation, Any]):
     metadata: ClassVar[dict[str, Any]] = {
         "name": "edge_world_v0",
         "render_modes": list(RENDER_MODES),
-        "render_fps": 10,
+        "render_fps": RENDER_FPS,
         "is_parallelizable": True,
     }
 
@@ -114,12 +114,16 @@ class ParallelWorld(ParallelEnv[str, _Observation, Any]):
         """Return the global state (S,) that belongs to the last observations."""
         return self._state.copy()
 
-    def render(self) -> str | None:
-        """Return a table of the agents in mode 'ansi'."""
-        return None if self.render_mode is None else self._session.text(0)
+    def render(self) -> Any:
+        """Return a table of the nodes in mode 'ansi', a picture (H, W, 3) of bytes in mode 'rgb_array', else None.
+
+        In mode 'human' a window shows every reset and step by itself.
+        """
+        return self._session.render(0)
 
     def close(self) -> None:
-        """Do nothing: a world holds memory alone."""
+        """Close the window, if there is one."""
+        self._session.close()
 
     def _observations(self, observation: F4, mask: BOOL) -> dict[str, _Observation]:
         rows, masks, n_decisions = observation.copy(), mask.astype(np.int8), self._session.spec.n_decisions

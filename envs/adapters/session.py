@@ -1,4 +1,4 @@
-"""What the adapters share: seeding as Gymnasium and PettingZoo mean it, decisions from outside, a text picture."""
+"""What the adapters share: seeding as Gymnasium and PettingZoo mean it, decisions from outside, pictures."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from envs.arrays import F8, I8
 from envs.constants import TIER_NAMES
 from envs.errors import ConfigError, DecisionError
 from envs.scenario import Scenario, make
+from envs.viewer.glimpse import can_be_watched, check_watchable, watchable
+from envs.viewer.watcher import Watcher, Window
 from envs.world import Outcome, World, WorldSpec
 
-RENDER_MODES = ("ansi",)
+RENDER_MODES = ("human", "ansi", "rgb_array")
+BATCH_RENDER_MODES = ("ansi", "rgb_array")  # of many worlds at once
+RENDER_FPS = 10
 
 
 class Session:
@@ -23,17 +27,32 @@ class Session:
     """
 
     def __init__(
-        self, scenario: Scenario, n_worlds: int, seed: int, first_world_id: int, render_mode: str | None
+        self,
+        scenario: Scenario,
+        n_worlds: int,
+        seed: int,
+        first_world_id: int,
+        render_mode: str | None,
+        render_modes: tuple[str, ...] = RENDER_MODES,
     ) -> None:
         """Make the worlds; ``begin`` comes first."""
-        if render_mode is not None and render_mode not in RENDER_MODES:
-            raise ConfigError(f"render_mode = {render_mode!r}: expected None or {' or '.join(map(repr, RENDER_MODES))}")
+        if render_mode is not None and render_mode not in render_modes:
+            raise ConfigError(f"render_mode = {render_mode!r}: expected None or {' or '.join(map(repr, render_modes))}")
+        if render_mode is not None:
+            scenario = watchable(scenario)
+        self._render_mode = render_mode
         self.scenario, self._n_worlds, self._first_world_id = scenario, n_worlds, first_world_id
         self.world: World = make(scenario, n_worlds, seed, first_world_id)
         self.out: Outcome = self.world.outcome()
         self.step_of_episode: I8 = np.zeros(n_worlds, np.int64)
         self._n_begun = 0  # batches of world ids that were used
         self._is_fresh = False  # every world shows the first observation of an episode
+        self._watcher: Watcher | None = None
+        self._window: Window | None = None
+        if render_mode in ("human", "rgb_array"):
+            check_watchable(self.world)
+        if render_mode == "human":
+            self._window = Window(RENDER_FPS)
 
     @property
     def spec(self) -> WorldSpec:
@@ -51,16 +70,24 @@ class Session:
             self._n_begun += 1
         self._is_fresh = False  # a second begin goes on to others
         self.step_of_episode[:] = 0
+        self.out.reward[:] = 0.0
+        if self._render_mode is not None and can_be_watched(self.world):
+            self._watcher = Watcher(self.world)
+        self._show()
 
     def step(self, decision: I8) -> None:
         """Advance all worlds; the decision has any shape of B x N x D entries."""
         spec = self.spec
         shape = (spec.n_worlds, spec.n_agents, spec.n_decisions)[: 3 if spec.n_decisions > 1 else 2]
-        self.world.step(np.ascontiguousarray(decision, np.int64).reshape(shape), self.out)
+        given = np.ascontiguousarray(decision, np.int64).reshape(shape)
+        self.world.step(given, self.out)
+        if self._watcher is not None:
+            self._watcher.see(given)
         ended = self.out.terminated | self.out.truncated
         self.step_of_episode += 1
         self.step_of_episode[ended] = 0
         self._is_fresh = bool(ended.all())
+        self._show()
 
     def figures(self, b: int) -> dict[str, float]:
         """Return the figures of the episode that a world has just ended."""
@@ -76,8 +103,35 @@ class Session:
             raise DecisionError(f"{whose}: targets are 0 .. {n_targets - 1}, got {given.tolist()}")
         return given.astype(np.int64)
 
-    def text(self, b: int) -> str:
-        """Return a table of what the agents of a world see of themselves."""
+    def render(self, b: int) -> Any:
+        """Return a world as its render mode has it: text, a picture (H, W, 3) of bytes, or None without a mode.
+
+        In mode 'human' the window shows every step by itself, and None is returned.
+        """
+        if self._render_mode == "ansi":
+            return self._text(b)
+        if self._render_mode == "rgb_array":
+            return self._watching().pixels(b)
+        return None
+
+    def close(self) -> None:
+        """Close the window, if there is one."""
+        if self._window is not None:
+            self._window.close()
+
+    def _watching(self) -> Watcher:
+        if self._watcher is None:
+            raise ConfigError("render: nothing has been played yet; expected a reset before")
+        return self._watcher
+
+    def _show(self) -> None:
+        if self._window is not None:
+            self._window.show(self._watching().pixels(0))
+
+    def _text(self, b: int) -> str:
+        """Return a table of the nodes; of a world without nodes, of what its agents see of themselves."""
+        if can_be_watched(self.world):
+            return self._watching().text(b, self.out.reward[b].astype(np.float64))
         spec, step = self.spec, int(self.step_of_episode[b])
         own = [name.removeprefix("own/") for name in spec.feature_names[: spec.own_features]]
         head = f"{spec.scenario}: step {step} of {spec.horizon_steps}, {step * spec.step_s:g} s"

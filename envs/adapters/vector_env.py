@@ -9,7 +9,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from envs.adapters.joint_env import joint_mask, joint_spaces
-from envs.adapters.session import RENDER_MODES, Session, sum_of_rewards
+from envs.adapters.session import BATCH_RENDER_MODES, RENDER_FPS, Session, sum_of_rewards
 from envs.arrays import BOOL, F4, F8, I8
 from envs.errors import ConfigError
 from envs.scenario import Scenario
@@ -23,8 +23,8 @@ class VectorWorlds(VectorEnv[F4, I8, F8]):
     """
 
     metadata: ClassVar[dict[str, Any]] = {
-        "render_modes": list(RENDER_MODES),
-        "render_fps": 10,
+        "render_modes": list(BATCH_RENDER_MODES),
+        "render_fps": RENDER_FPS,
         "autoreset_mode": AutoresetMode.SAME_STEP,
     }
 
@@ -32,7 +32,7 @@ class VectorWorlds(VectorEnv[F4, I8, F8]):
         self, scenario: Scenario, num_envs: int, seed: int = 0, first_world_id: int = 0, render_mode: str | None = None
     ) -> None:
         """Make the worlds; without a seed, ``reset`` begins with the episodes of this seed and these world ids."""
-        self._session = Session(scenario, num_envs, seed, first_world_id, render_mode)
+        self._session = Session(scenario, num_envs, seed, first_world_id, render_mode, BATCH_RENDER_MODES)
         self.num_envs = num_envs
         self.render_mode = render_mode
         self.single_observation_space, self.single_action_space = joint_spaces(self._session.spec)
@@ -58,9 +58,9 @@ class VectorWorlds(VectorEnv[F4, I8, F8]):
             infos = self._add_info(infos, last, int(b))
         return self._observation(), sum_of_rewards(out), out.terminated.copy(), out.truncated.copy(), infos
 
-    def render(self) -> tuple[str, ...] | None:
-        """Return a table of the agents of each world in mode 'ansi'."""
-        return None if self.render_mode is None else tuple(self._session.text(b) for b in range(self.num_envs))
+    def render(self) -> tuple[Any, ...] | None:
+        """Return of each world a table of the nodes in mode 'ansi', a picture (H, W, 3) of bytes in 'rgb_array'."""
+        return None if self.render_mode is None else tuple(self._session.render(b) for b in range(self.num_envs))
 
     def _observation(self) -> F4:
         return self._session.out.observation.reshape(self.num_envs, -1).copy()

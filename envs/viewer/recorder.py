@@ -86,7 +86,7 @@ class Recorder:
         self._endings: list[tuple[float, int, int, float]] = []
         self._decisions: list[tuple[float, int, int]] = []
         self._n_tasks, self._n_left, self._n_refused = 0, 0, 0
-        self._before = NO_FIGURES
+        self._n_steps_before, self._before = 0, NO_FIGURES
         self._has_task = [False] * self._world.spec.n_agents
 
     def see(self, decision: I8) -> bool:
@@ -139,6 +139,7 @@ class Recorder:
             stretches=Stretches(*_columns(rows, (whole, whole, whole, real, real, real, real))),
             endings=Endings(*_columns(self._endings, (real, whole, whole, real))),
             decisions=Decisions(*_columns(self._decisions, (real, whole, whole))),
+            n_steps_before=self._n_steps_before,
             before=self._before,
         )
 
@@ -301,6 +302,7 @@ class Recorder:
         assert self._keep_steps is not None
         first_s = self._step_s[-self._keep_steps - 1]
         self._before = self.recording().figures(first_s)
+        self._n_steps_before += len(self._step_s) - self._keep_steps - 1
         del self._step_s[: -self._keep_steps - 1]
         self._created_s = [time_s for time_s in self._created_s if time_s >= first_s]
         self._closed = [row for row in self._closed if row[5] >= first_s]

@@ -124,7 +124,8 @@ class Recording:
     stretches: Stretches
     endings: Endings
     decisions: Decisions
-    before: Figures  # of what was forgotten; zeros where the recording is complete
+    n_steps_before: int  # steps that were forgotten; 0 where the recording is complete
+    before: Figures  # of those steps
 
     @property
     def n_steps(self) -> int:
@@ -154,7 +155,7 @@ class Recording:
         progress = np.divide(gone_s, way_s, out=np.full(len(on_link), 0.5), where=moves)
         return Frame(
             time_s=time_s,
-            step=int(np.searchsorted(self.step_s[:-1], time_s)),
+            step=self.n_steps_before + int(np.searchsorted(self.step_s[:-1], time_s)),
             waiting=counts[0],
             serving=counts[1],
             late=late,

@@ -14,7 +14,7 @@ from envs.viewer.recording import FIRST_DROP, IN_TIME, LATE, OUTCOMES, Frame, Re
 from envs.viewer.style import TIER_SIGNS, figures_line, level
 
 _BAR = 10  # characters of a queue's bar
-_TABLE_WIDTH = 68
+TABLE_WIDTH = 68  # columns; narrower there is no room for all its words
 _LEAST_MAP = 24  # columns below which there is only the table
 _MOST_LINES = 150  # pairs of neighbours above which links are not drawn
 _LEVEL_STYLES = ("cyan", "yellow", "bold red")
@@ -30,7 +30,7 @@ class Screen:
         """Lay the nodes out for a terminal of so many columns and lines."""
         self._recording = recording
         self._n_rows = max(height - 7, 5)  # without the title, the figures, the table's head and end, the legend
-        self._columns = width - _TABLE_WIDTH
+        self._columns = width - TABLE_WIDTH
         if self._columns >= _LEAST_MAP:
             box = (self._columns - 8.0, 2.0 * (self._n_rows - 1))  # a character is twice as high as wide
             at = places(recording.topology.position_m, *box, 1.6)
@@ -52,7 +52,7 @@ class Screen:
             body = side_by_side
         return Group(title, Text(figures_line(frame.figures)), body, _legend())
 
-    def plain(self, frame: Frame, rewards: F8 | None = None, width: int = 120) -> str:
+    def plain(self, frame: Frame, rewards: F8 | None = None, width: int = 160) -> str:
         """Return a frame as text without colours."""
         from rich.console import Console
 

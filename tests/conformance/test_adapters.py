@@ -1,6 +1,8 @@
 """The adapters under the API tests of PettingZoo and Gymnasium, and against the world that they wrap."""
 
 import pickle
+from functools import partial
+from itertools import pairwise
 
 import gymnasium as gym
 import numpy as np
@@ -16,7 +18,8 @@ from envs.adapters.joint_env import JointWorld
 from envs.adapters.parallel_env import ParallelWorld
 from envs.adapters.vector_env import VectorWorlds
 from envs.errors import ConfigError, DecisionError
-from envs.scenario import make
+from envs.matching.world import MatchingParams
+from envs.scenario import Scenario, make
 
 BUSY = {"name": "poisson", "tasks_per_s": 20.0}
 RING = {"name": "ring", "n_nodes": 4}
@@ -40,16 +43,117 @@ def test_parallel_world_passes_the_tests_of_pettingzoo(ring, n_decisions, capsys
     assert "Passed Parallel API test" in capsys.readouterr().out
 
 
-def test_parallel_world_renders_for_pettingzoo(ring):
-    # render_test asks for mode "human" first, without using it: it stands for "no picture" here
+@pytest.fixture
+def windows(monkeypatch):
+    """Put a window that notes what it is shown in the place of matplotlib's; return all that were opened."""
+    opened = []
+
+    class Noting:
+        def __init__(self, frames_per_s):
+            self.shown, self.is_open = [], True
+            opened.append(self)
+
+        def show(self, pixels):
+            self.shown.append(pixels)
+
+        def close(self):
+            self.is_open = False
+
+    monkeypatch.setattr("envs.adapters.session.Window", Noting)
+    return opened
+
+
+def test_parallel_world_renders_for_pettingzoo(ring, windows):
     modes = []
 
     def build(render_mode):
         modes.append(render_mode)
-        return parallel_to_aec(ParallelWorld(ring(), render_mode=None if render_mode == "human" else render_mode))
+        return parallel_to_aec(ParallelWorld(ring(), render_mode=render_mode))
 
     render_test(build)
-    assert modes == ["human", "ansi"]
+    assert modes == ["human", "human", "ansi", "rgb_array"]
+    assert [bool(window.shown) for window in windows] == [False, True]  # the test uses the second alone
+
+
+@pytest.mark.parametrize("adapter", [ParallelWorld, JointWorld])
+def test_window_shows_each_reset_and_step_by_itself(ring, windows, adapter):
+    env = adapter(ring(), render_mode="human")
+    env.reset(seed=0)
+    for _ in range(3):
+        env.step(dict.fromkeys(env.agents, 1) if adapter is ParallelWorld else np.ones(4, np.int64))
+    assert env.render() is None
+    env.close()
+
+    (window,) = windows
+    assert not window.is_open
+    assert [pixels.shape for pixels in window.shown] == [(620, 880, 3)] * 4
+    assert all((one != two).any() for one, two in pairwise(window.shown))
+
+
+def test_without_a_display_mode_human_says_what_to_use(ring):
+    # the tests run with matplotlib's backend Agg, which has no window
+    with pytest.raises(ConfigError, match=r"no window here .backend 'Agg'.* use 'rgb_array' or 'ansi'"):
+        ParallelWorld(ring(), render_mode="human")
+
+
+@pytest.mark.parametrize("mode", ["ansi", "rgb_array"])
+def test_drawing_changes_nothing_that_happens(ring, mode):
+    seen = []
+    for render_mode in (None, mode):
+        env = ParallelWorld(ring(), seed=2, render_mode=render_mode)
+        observations, _ = env.reset()
+        rng, rows = np.random.default_rng(1), []
+        while env.agents:
+            env.render()
+            observations, rewards, *_ = env.step(random_actions(rng, observations))
+            rows.append([*rewards.values(), *np.concatenate([each["observation"] for each in observations.values()])])
+        seen.append(np.array(rows))
+    assert len(seen[0]) == 12
+    np.testing.assert_array_equal(seen[0], seen[1])
+
+
+def test_pictures_of_many_worlds_are_those_of_each(ring):
+    many = VectorWorlds(ring(), 3, seed=5, render_mode="rgb_array")
+    alone = [JointWorld(ring(), seed=5, first_world_id=i, render_mode="rgb_array") for i in range(3)]
+    many.reset()
+    for env in alone:
+        env.reset()
+    n_same, decisions = 0, np.tile(np.array([1, 0, 2, 1]), (3, 1))
+    for _ in range(5):
+        many.step(decisions)
+        for b, env in enumerate(alone):
+            env.step(decisions[b])
+            np.testing.assert_array_equal(many.render()[b], env.render())
+            n_same += 1
+    assert n_same == 15
+    assert many.metadata["render_modes"] == ["ansi", "rgb_array"]
+
+
+def test_after_the_horizon_the_last_picture_stays_until_the_next_step(ring):
+    env = ParallelWorld(ring(), render_mode="rgb_array")
+    pictures = []
+    for _ in range(2):
+        env.reset()
+        pictures.append(env.render())
+        while env.agents:
+            env.step(dict.fromkeys(env.agents, 1))
+            pictures.append(env.render())
+    assert len(pictures) == 2 * 13
+    assert (pictures[0] == pictures[13]).all()  # nothing has happened in either
+    assert (pictures[12] == pictures[11]).mean() > 0.9  # the last step's own end cannot be seen
+    assert (pictures[12] != pictures[13]).any()
+
+
+def test_world_without_nodes_is_shown_as_what_its_agents_see():
+    matching = Scenario("matching", "matching", None, 0, None, MatchingParams(4, 5, 20, 0.5, 0.6, 0))
+    env = ParallelWorld(matching, render_mode="ansi")
+    env.reset(seed=0)
+    lines = env.render().splitlines()
+    assert lines[1].split() == ["agent", "tier", "reward", "has_task", "step_frac", "targets"]
+    assert [line.split()[0] for line in lines[2:]] == env.possible_agents
+    for mode in ("human", "rgb_array"):
+        with pytest.raises(ConfigError, match="a MatchingWorld has no nodes, links and tasks that could be drawn"):
+            ParallelWorld(matching, render_mode=mode)
 
 
 def random_actions(rng, observations):
@@ -131,30 +235,49 @@ def test_pickled_parallel_world_goes_on_like_the_first(ring):
     assert n_steps == 12
 
 
-@pytest.mark.parametrize("adapter", [ParallelWorld, JointWorld])
-def test_unknown_render_mode_is_refused(ring, adapter):
-    with pytest.raises(ConfigError, match="render_mode = 'human': expected None or 'ansi'"):
-        adapter(ring(), render_mode="human")
+@pytest.mark.parametrize(
+    ("build", "mode", "known"),
+    [
+        (ParallelWorld, "ascii", "'human' or 'ansi' or 'rgb_array'"),
+        (JointWorld, "ascii", "'human' or 'ansi' or 'rgb_array'"),
+        (partial(VectorWorlds, num_envs=2), "human", "'ansi' or 'rgb_array'"),
+    ],
+)
+def test_unknown_render_mode_is_refused(ring, build, mode, known):
+    with pytest.raises(ConfigError, match=f"render_mode = '{mode}': expected None or {known}"):
+        build(ring(), render_mode=mode)
 
 
-def test_text_picture_shows_time_and_agents(ring):
+def test_render_before_reset_says_so(ring):
+    with pytest.raises(ConfigError, match="expected a reset before"):
+        ParallelWorld(ring(), render_mode="rgb_array").render()
+
+
+def test_text_picture_shows_time_nodes_queues_and_rewards(ring):
     env = ParallelWorld(ring(), render_mode="ansi")
     env.reset(seed=0)
-    for _ in range(3):
-        env.step(dict.fromkeys(env.agents, 0))
+    for _ in range(9):
+        _, rewards, *_ = env.step(dict.fromkeys(env.agents, 0))
     lines = env.render().splitlines()
-    assert lines[0].endswith("step 3 of 12, 0.3 s")
-    assert lines[1].split()[:5] == ["agent", "tier", "reward", "has_task", "fill_frac"]
-    assert [line.split()[0] for line in lines[2:]] == env.possible_agents
+    assert lines[0].endswith("t = 0.900 s, step 9")
+    assert lines[2].split() == ["#", "node", "queue", "tasks", "cores", "reward", "just", "now"]
+    rows = [line.split()[1:] for line in lines[3:7]]  # sign, name, bar, tasks / places, busy / cores, reward, ...
+    assert [row[1] for row in rows] == env.possible_agents
+    nodes = env._session.world.state.node[0]
+    assert [row[3].split("/")[0] for row in rows] == [str(n) for n in nodes["n_waiting"] + nodes["n_busy"]]
+    assert [row[4].split("/")[0] for row in rows] == [str(n) for n in nodes["n_busy"]]
+    assert [row[5] for row in rows] == [f"{reward:.2f}" for reward in rewards.values()]
+    assert nodes["n_busy"].sum() > 4  # 20 tasks/s of some tenths of a second at four nodes
 
 
 @ONE_OR_THREE
-def test_joint_world_passes_the_test_of_gymnasium(ring, n_decisions):
+def test_joint_world_passes_the_test_of_gymnasium(ring, n_decisions, windows):
     name = f"edge_rllib_test/JointWorld{n_decisions}-v0"
     gym.register(name, JointWorld, kwargs={"scenario": ring(decisions_per_step=n_decisions)})
     env = gym.make(name)  # the checker wants a spec, to build the environment again in each render mode
     check_env(env.unwrapped)
     assert env.spec.id == name
+    assert len(windows) == 1
 
 
 @ONE_OR_THREE
