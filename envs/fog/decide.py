@@ -18,8 +18,9 @@ def find_next(state: FogState, network: Network, b: int) -> None:
     """Find the first waiting task of each agent's node, in the order of service, that may be decided on."""
     for n in range(network.node_of_agent.size):
         task = -1
-        if state.world[b].n_to_decide > 0:
-            task = state.node[b, network.node_of_agent[n]].first
+        node = network.node_of_agent[n]
+        if state.node[b, node].n_to_decide > 0:
+            task = state.node[b, node].first
             while task >= 0 and state.task[b, task].is_decided == 1:
                 task = state.task[b, task].following
         state.agent[b, n].next_task = task
@@ -75,6 +76,7 @@ def decide(state: FogState, network: Network, rules: Rules, b: int, n: int, deci
             _offload(state, network, rules, b, task, network.target_link[n, target], now_s)
         else:
             state.world[b].n_to_decide -= 1
+            state.node[b, node].n_to_decide -= 1
         state.task[b, task].is_decided = 1
         task = behind
     if rules.holds:

@@ -139,6 +139,7 @@ def _join(state: FogState, network: Network, rules: Rules, b: int, task: int, no
     state.task[b, task].stage = WAITING
     if may_decide:
         state.world[b].n_to_decide += 1
+        state.node[b, node].n_to_decide += 1
     enqueue(state, rules, b, node, task)
     if rules.deadlines != SOFT and state.task[b, task].due_s < math.inf:
         push(state, b, state.task[b, task].due_s, task)
@@ -249,8 +250,8 @@ def _happen(state: FogState, network: Network, rules: Rules, b: int, task: int, 
         forward_update(state, network, rules, b, task, now_s)
 
 
-@kernel
-def run_slot(state: FogState, network: Network, rules: Rules, arrivals: Arrivals, b: int) -> None:
+@inlined
+def advance(state: FogState, network: Network, rules: Rules, arrivals: Arrivals, b: int) -> None:
     """Let the events of the current slot happen in order of time; at one instant, events go before creations.
 
     Where steps end at events, it ends as soon as some agent has a task to decide on.
@@ -296,6 +297,12 @@ def _close_slot(state: FogState, network: Network, rules: Rules, b: int, now_s: 
             n_full += 1
         state.sums[b, s.OCCUPANCY_TIER + network.tier[m]] += n_tasks / network.queue_places[m]
     state.sums[b, s.FULL_NODE_SLOTS] += n_full
+
+
+@kernel
+def run_slot(state: FogState, network: Network, rules: Rules, arrivals: Arrivals, b: int) -> None:
+    """Compile ``advance`` for drivers that call it once a slot."""
+    advance(state, network, rules, arrivals, b)
 
 
 @kernel

@@ -64,6 +64,7 @@ def dequeue(state: FogState, b: int, node: int, task: int, now_s: float) -> None
     state.task[b, task].wait_s += now_s - state.task[b, task].entered_s
     if state.task[b, task].is_decided == 0:
         state.world[b].n_to_decide -= 1
+        state.node[b, node].n_to_decide -= 1
 
 
 @inlined

@@ -19,6 +19,7 @@ from envs.fog.params import CONTENTIONS, DEADLINES, DISCIPLINES, FogParams
 from envs.fog.reward import reward_weights
 from envs.fog.routes import quickest_links
 from envs.fog.state import FogState, Rules
+from envs.fog.static import cumulated_shares, play_static
 from envs.fog.step import clear_world, first_observation, step_worlds, view_worlds
 from envs.fog.updates import free_update, post_update
 from envs.rng import key_from_seed
@@ -126,6 +127,21 @@ class FogWorld(World):
         """Return the rows of the current episode's task log of a world, columns LOG_COLUMNS."""
         n_rows = min(int(self.state.world["n_logged"][b]), self._params.task_log_places)
         return self.state.log[b, :n_rows].copy()
+
+    def play_static(self, share: F8, seed: int) -> F8:
+        """Play every world to its horizon under a static policy and return the metric sums (B, G).
+
+        ``share`` (N, K) is the probability of each target of each agent. Decisions are taken at the instants at which
+        tasks wait for them: expected are decide_on = events and undecided = hold, else ConfigError. Nothing is observed
+        or rewarded, which makes it the cheapest way to play; only ``reset`` may follow.
+        """
+        if not (self._rules.on_events and self._rules.holds):
+            raise ConfigError("play_static: expected a world with decide_on = 'events' and undecided = 'hold'")
+        upper = cumulated_shares(share, self.spec.target_node)
+        key = np.uint64(key_from_seed(seed, "static"))
+        decision = np.zeros(self.spec.n_decisions, np.int64)
+        play_static(self._chosen[0], decision, self.state, self.network, self._rules, self._arrivals.batch, upper, key)
+        return self.state.sums.copy()
 
     def post_update(self, b: int, source: int, target: int, size_bits: float) -> int:
         """Send a model update of ``size_bits`` from a node to another in world ``b``; return its number in the episode.
