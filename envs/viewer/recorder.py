@@ -108,10 +108,10 @@ class Recorder:
         self._close(seen.keys(), rows, begin_s)
         for key, task in seen.items():
             self._update(self._alive.get(key) or self._new(key, task), task, begin_s)
-        n_refused = glimpse.refused_by_world(world, b)
+        n_refused, between_s = glimpse.refused_by_world(world, b), 0.5 * (begin_s + end_s)
         for _ in range(n_refused - self._n_refused):
-            self._created_s.append(end_s)
-            self._endings.append((end_s, NOWHERE, FIRST_DROP + WORLD_FULL, math.nan))
+            self._created_s.append(between_s)
+            self._endings.append((between_s, NOWHERE, FIRST_DROP + WORLD_FULL, math.nan))
         self._n_refused = n_refused
         self._has_task = glimpse.has_task(world, b)
         self._step_s.append(end_s)
@@ -173,7 +173,7 @@ class Recorder:
     def _complete(self, history: _History, path: tuple[int, ...], completed_s: float) -> None:
         """Note the end of service."""
         if history.completed_s < 0.0:
-            history.completed_s = completed_s
+            history.completed_s = max(completed_s, history.seen.started_s)
             history.way_home = glimpse.way_home(self._world, path, history.seen.origin)
 
     def _close(self, still: Any, rows: list[Ending], decided_s: float) -> None:
@@ -243,6 +243,7 @@ class Recorder:
         """Yield where a task was, until it left or, for one that has not, with the ends that are foreseen."""
         seen, end_s = history.seen, math.inf if left_s is None else left_s
         at_s, node = seen.created_s, seen.origin
+        started_s = seen.started_s if seen.started_s >= 0.0 else math.inf  # a limit to arrivals, which are rounded
 
         def stretch(kind: int, place: int, until_s: float, move_s: float | None = None) -> _Stretch:
             return (
@@ -257,7 +258,7 @@ class Recorder:
 
         for hop in history.hops:
             yield stretch(WAITING, node, hop.left_s)
-            at_s, until_s = hop.left_s, min(hop.arrived_s, end_s)
+            at_s, until_s = hop.left_s, min(hop.arrived_s, end_s, started_s)
             yield stretch(UPLOAD, hop.link, until_s, self._begin_of_motion(hop.link, seen.size_bits, at_s, until_s))
             at_s, node = until_s, int(self._world.network.link_target[hop.link])
         if at_s >= end_s:
