@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from envs.arrays import F8
 
@@ -26,16 +27,19 @@ def node_radius(n_nodes: int, width: float, height: float) -> float:
 
 def _apart(at: F8, size: F8, least: float) -> F8:
     """Push points apart until none are closer than ``least``, as far as the box allows."""
-    n_points = len(at)
-    angle = _GOLDEN_ANGLE * np.arange(n_points)
-    at = at + 1e-3 * least * np.stack((np.cos(angle), np.sin(angle)), axis=1)  # so that no two are at one place
+    angle = _GOLDEN_ANGLE * np.arange(len(at))
+    jitter = 3e-3 * least * np.stack((np.cos(angle), np.sin(angle)), axis=1)  # so that no two stay at one place
     for _ in range(_ROUNDS):
-        apart = at[:, None] - at[None]
-        distance = np.hypot(apart[..., 0], apart[..., 1])
-        np.fill_diagonal(distance, np.inf)
-        overlap = np.maximum(least - distance, 0.0)
-        if not (overlap > 0.01 * least).any():
+        at = np.clip(at, 0.0, size) + jitter
+        pairs = cKDTree(at).query_pairs(0.99 * least, output_type="ndarray")
+        if len(pairs) == 0:
             break
-        push = (apart / distance[..., None] * overlap[..., None]).sum(axis=1)
-        at = np.clip(at + 0.4 * push, 0.0, size)
-    return np.asarray(at, np.float64)
+        apart = at[pairs[:, 0]] - at[pairs[:, 1]]
+        distance = np.maximum(np.hypot(apart[:, 0], apart[:, 1]), 1e-9 * least)
+        force = apart * ((least - distance) / distance)[:, None]
+        push = np.zeros_like(at)
+        np.add.at(push, pairs[:, 0], force)
+        np.add.at(push, pairs[:, 1], -force)
+        length = np.maximum(np.hypot(push[:, 0], push[:, 1]), 1e-12)[:, None]
+        at = at + push * np.minimum(0.4, 0.5 * least / length)
+    return np.asarray(np.clip(at, 0.0, size), np.float64)
