@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _STEPS = {"gif": 50, "html": 200, "terminal": 100}  # by default
 _FRAMES_PER_S = 12.0  # of the terminal
-_PRINTED_WIDTH, _PRINTED_LINES = 130, 22
+_PRINTED_WIDTH, _PRINTED_LINES = 136, 22
 Item = TypeVar("Item")
 
 

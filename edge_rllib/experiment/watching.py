@@ -10,8 +10,8 @@ from edge_rllib.experiment.seeding import child_seed
 from edge_rllib.results.files import CONFIG, result_folder
 from envs.arrays import I8
 from envs.scenario import Scenario, make
-from envs.viewer.glimpse import check_watchable, watchable
-from envs.viewer.recorder import Watch, record
+from envs.viewer.glimpse import watchable
+from envs.viewer.recorder import Watch, new_recorder, record
 from envs.viewer.recording import Recording
 
 
@@ -28,7 +28,8 @@ def watch_policy(
     from envs.baselines.base import Player, look
 
     rule = load_rule(policy)
-    world = check_watchable(make(scenario, 1, seed or 0, world_id))
+    world = make(scenario, 1, seed or 0, world_id)
+    new_recorder(world)  # refuses a world that cannot be drawn, before it is asked for a view
     out = world.outcome()
     world.reset([world_id], out)
     player = Player(rule, world.spec, [world_id], child_seed(seed or 0, "rules"))
@@ -56,7 +57,7 @@ def _watch_learned(
 
     checkpoint = best(folder)
     run = load_run(str(folder / CONFIG))
-    check_watchable(make(scenario, 1))
+    new_recorder(make(scenario, 1))  # refuses a world that cannot be drawn, before modules are built
     config = algorithm_config(dataclasses.replace(run, scenario=scenario))
     player = PolicyPlayer(config, 1, run.seed if seed is None else seed, world_id, explore=False)
     player.load_weights(checkpoint)

@@ -10,7 +10,8 @@ from envs.arrays import F8, I8
 from envs.constants import TIER_NAMES
 from envs.errors import ConfigError, DecisionError
 from envs.scenario import Scenario, make
-from envs.viewer.glimpse import can_be_watched, check_watchable, watchable
+from envs.viewer.glimpse import watchable
+from envs.viewer.recorder import can_be_watched, new_recorder
 from envs.viewer.watcher import Watcher, Window
 from envs.world import Outcome, World, WorldSpec
 
@@ -50,7 +51,7 @@ class Session:
         self._watcher: Watcher | None = None
         self._window: Window | None = None
         if render_mode in ("human", "rgb_array"):
-            check_watchable(self.world)
+            new_recorder(self.world)  # refuses a world that cannot be drawn
         if render_mode == "human":
             self._window = Window(RENDER_FPS)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from envs.errors import ConfigError
 from envs.viewer.picture import HEIGHT, WIDTH, Picture
-from envs.viewer.recording import FIRST_DROP, OUTCOMES, Frame, Recording
+from envs.viewer.recording import FIRST_DROP, Frame, Recording
 from envs.viewer.style import LIGHT, drop_colour
 
 FRAME_MS = 80  # a GIF counts in hundredths of a second, and viewers slow down what is faster than 0.02 s
@@ -55,7 +55,7 @@ def save_gif(
 
     picture, shown = Picture(recording, *size), frames(recording, speed, 1000.0 / FRAME_MS)
     palette = Image.new("P", (1, 1))
-    palette.putpalette(_colours())
+    palette.putpalette(_colours(len(recording.drop_reasons)))
     images = [
         Image.fromarray(picture.pixels(frame)).quantize(palette=palette, dither=Image.Dither.NONE)
         for frame in watch(shown)
@@ -66,13 +66,13 @@ def save_gif(
     return len(images)
 
 
-def _colours() -> list[int]:
+def _colours(n_drop_reasons: int) -> list[int]:
     """Return the colours of the pictures with their shades, as red, green, blue, red, ...; at most 255 of them."""
     from matplotlib.colors import to_rgb
 
     theme = LIGHT
     kinds = (theme.upload, theme.result, theme.late, theme.decision, theme.busy, theme.link, *theme.levels)
-    drops = [drop_colour(FIRST_DROP + reason) for reason in range(len(OUTCOMES) - FIRST_DROP)]
+    drops = [drop_colour(FIRST_DROP + reason) for reason in range(n_drop_reasons)]
     ramps = [(colour, theme.paper) for colour in dict.fromkeys((theme.ink, theme.faint, *kinds, *drops))]
     ramps += [(theme.ink, level) for level in theme.levels]
     share = np.arange(1, _SHADES + 1)[:, None] / _SHADES

@@ -7,11 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from envs.arrays import F8, I8
-from envs.errors import ConfigError
+from envs.arrays import F8
 from envs.fog import state as s
 from envs.scenario import Scenario
-from envs.world import World
 
 LOG_PLACES = 65_536  # endings of an episode that are told one by one: 6 MB a world
 _READ = ("created_s", "due_s", "origin", "stage", "n_hops", "hops_left", "upload_s", "started_s", "entered_s", "link")
@@ -27,7 +25,6 @@ _LOGGED = (
     "started_s",
     "due_s",
 )
-_NEEDED = ("world", "task", "event", "node", "agent", "channel", "path_link", "sums", "log")
 _NO_TASKS = (s.FREE, s.UPDATE, s.DELIVERED)  # stages of what is not a task
 
 
@@ -74,31 +71,9 @@ def watchable(scenario: Scenario) -> Scenario:
     return dataclasses.replace(scenario, params=dataclasses.replace(params, task_log_places=LOG_PLACES))
 
 
-def can_be_watched(world: World) -> bool:
-    """Return whether a world has nodes, links and tasks to look at."""
-    state = getattr(world, "state", None)
-    return all(hasattr(state, name) for name in _NEEDED) and hasattr(world, "topology") and hasattr(world, "network")
-
-
-def check_watchable(world: World) -> Any:
-    """Return the world; raise ConfigError for one that has no nodes to look at."""
-    if not can_be_watched(world):
-        raise ConfigError(
-            f"{world.spec.scenario}: a {type(world).__name__} has no nodes, links and tasks that could be drawn; "
-            "expected a world such as 'fog'"
-        )
-    return world
-
-
 def now_s(world: Any, b: int) -> float:
     """Return the instant of the next decision."""
     return float(world.state.world["now_s"][b])
-
-
-def episode_of(world: Any, b: int) -> tuple[int, int]:
-    """Return what names the episode that a world is in."""
-    row = world.state.world[b]
-    return int(row["world_id"]), int(row["episode"])
 
 
 def tasks_seen(world: Any, b: int) -> list[TaskSeen]:
@@ -140,13 +115,6 @@ def refused_by_world(world: Any, b: int) -> int:
 def has_task(world: Any, b: int) -> list[bool]:
     """Return which agents have a task to decide on."""
     return [task >= 0 for task in world.state.agent["next_task"][b].tolist()]
-
-
-def chosen_nodes(world: Any, agent: int, decision: I8) -> list[int]:
-    """Return the nodes that an agent chose, each once; a target that it has not got stands for its own node."""
-    nodes = world.spec.target_node[agent]
-    chosen = [int(nodes[k]) if 0 <= k < len(nodes) and nodes[k] >= 0 else int(nodes[0]) for k in decision.tolist()]
-    return list(dict.fromkeys(chosen))
 
 
 def way_home(world: Any, path: tuple[int, ...], origin: int) -> list[int]:

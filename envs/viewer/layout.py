@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from envs.arrays import F8
 
@@ -27,6 +26,8 @@ def node_radius(n_nodes: int, width: float, height: float) -> float:
 
 def _apart(at: F8, size: F8, least: float) -> F8:
     """Push points apart until none are closer than ``least``, as far as the box allows."""
+    from scipy.spatial import cKDTree  # slow to import, and needed for pictures alone
+
     angle = _GOLDEN_ANGLE * np.arange(len(at))
     jitter = 3e-3 * least * np.stack((np.cos(angle), np.sin(angle)), axis=1)  # so that no two stay at one place
     for _ in range(_ROUNDS):

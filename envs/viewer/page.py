@@ -13,7 +13,7 @@ import numpy as np
 from envs.arrays import F8
 from envs.constants import TIER_NAMES
 from envs.viewer.layout import node_radius, places
-from envs.viewer.recording import OUTCOMES, Recording
+from envs.viewer.recording import Recording
 from envs.viewer.style import DARK, FILL_HALF, FILL_NEARLY, LIGHT, N_PIPS, drop_colour
 
 _TEMPLATE = Path(__file__).with_name("page.html")
@@ -69,7 +69,7 @@ def payload(recording: Recording, speed: float) -> dict[str, Any]:
             "node": decisions.node.tolist(),
             "target": decisions.target.tolist(),
         },
-        "outcomes": [{"name": name, "colour": drop_colour(i)} for i, name in enumerate(OUTCOMES)],
+        "outcomes": [{"name": name, "colour": drop_colour(i)} for i, name in enumerate(recording.outcomes)],
         "tiers": TIER_NAMES,
         "fills": (FILL_HALF, FILL_NEARLY),
         "pips": N_PIPS,

@@ -14,7 +14,7 @@ import numpy as np
 from envs.arrays import BOOL, F8, I8
 from envs.constants import TIER_NAMES
 from envs.viewer.layout import node_radius, places
-from envs.viewer.recording import FIRST_DROP, LATE, OUTCOMES, Fading, Frame, Moving, Recording
+from envs.viewer.recording import FIRST_DROP, LATE, Fading, Frame, Moving, Recording
 from envs.viewer.style import FILL_HALF, FILL_NEARLY, LIGHT, N_PIPS, Palette, drop_colour, figures_line, level, short
 
 WIDTH, HEIGHT = 880, 620
@@ -40,6 +40,7 @@ class Picture:
         topology = recording.topology
         self._palette, self._topology = palette, topology
         self._ends = np.stack((recording.link_source, recording.link_target), axis=1)
+        self._outcomes, self._drop_reasons = recording.outcomes, recording.drop_reasons
         self._title = f"{recording.scenario}   {recording.policy}".rstrip()
         box = (width - _LEFT - _RIGHT, height - _TOP - _BOTTOM)
         self._radius = node_radius(topology.n_nodes, *box)
@@ -62,7 +63,7 @@ class Picture:
         self._point(frame.decisions)
         self._flash(frame.endings)
         self._clock.set_text(f"t = {frame.time_s:.3f} s   step {frame.step}")
-        self._line.set_text(figures_line(frame.figures))
+        self._line.set_text(figures_line(frame.figures, self._drop_reasons))
 
     def pixels(self, frame: Frame) -> Any:
         """Return a frame as (H, W, 3) bytes."""
@@ -158,7 +159,7 @@ class Picture:
             mark("stays", "o", "none", palette.decision, 8.0),
             mark("finished in time", "o", "none", palette.in_time, 8.0),
             mark("finished late", "o", "none", palette.late, 8.0),
-            *(mark(what, "X", drop_colour(FIRST_DROP + i)) for i, what in enumerate(OUTCOMES[FIRST_DROP:])),
+            *(mark(what, "X", drop_colour(FIRST_DROP + i)) for i, what in enumerate(self._outcomes[FIRST_DROP:])),
         ]
         legend = self.figure.legend(
             handles=marks, loc="lower center", ncol=6, fontsize=7.5, frameon=False, handletextpad=0.2, columnspacing=1.4

@@ -12,12 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.arrays import BOOL, F8, I8
-from envs.fog.state import DROP_REASONS
 from envs.topologies.topology import Topology
 
 WAITING, SERVING, UPLOAD, RESULT = range(4)  # kinds of a stretch
-IN_TIME, LATE, FIRST_DROP = 0, 1, 2  # outcomes; FIRST_DROP + i is dropped for DROP_REASONS[i]
-OUTCOMES = ("in time", "late", *(f"dropped: {reason.replace('_', ' ')}" for reason in DROP_REASONS))
+IN_TIME, LATE, FIRST_DROP = 0, 1, 2  # outcomes; FIRST_DROP + i is dropped for reason i of the recording's drop_reasons
 NOWHERE = -1  # node of an ending whose place is not known
 
 
@@ -38,7 +36,7 @@ class Endings(NamedTuple):
 
     time_s: F8
     node: I8  # where: the origin of a finished task, the node that dropped it; NOWHERE where not known
-    outcome: I8  # index of OUTCOMES
+    outcome: I8  # IN_TIME, LATE, FIRST_DROP + ...
     response_s: F8  # NaN for dropped tasks
 
 
@@ -74,7 +72,7 @@ class Figures:
     created: int
     in_time: int
     late: int
-    dropped: tuple[int, ...]  # by DROP_REASONS
+    dropped: tuple[int, ...]  # by the recording's drop_reasons
     response_s_mean: float  # over finished tasks; NaN before the first
 
     @property
@@ -114,6 +112,7 @@ class Recording:
 
     scenario: str
     policy: str
+    drop_reasons: tuple[str, ...]
     world_id: int
     topology: Topology
     link_source: I8  # (L,) nodes that tasks move between; links of the world's own, where it has such
@@ -126,6 +125,11 @@ class Recording:
     decisions: Decisions
     n_steps_before: int  # steps that were forgotten; 0 where the recording is complete
     before: Figures  # of those steps
+
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """Words for the outcomes of endings."""
+        return ("in time", "late", *(f"dropped: {reason.replace('_', ' ')}" for reason in self.drop_reasons))
 
     @property
     def n_steps(self) -> int:
@@ -183,8 +187,8 @@ class Recording:
     @cached_property
     def _counts(self) -> I8:
         """Endings of each outcome among the first 0, 1, ... endings."""
-        each = self.endings.outcome[:, None] == np.arange(len(OUTCOMES))
-        return np.concatenate((np.zeros((1, len(OUTCOMES)), np.int64), each.cumsum(axis=0)))
+        each = self.endings.outcome[:, None] == np.arange(len(self.outcomes))
+        return np.concatenate((np.zeros((1, len(self.outcomes)), np.int64), each.cumsum(axis=0)))
 
     @cached_property
     def _response_s(self) -> F8:
@@ -192,7 +196,9 @@ class Recording:
         return np.concatenate(([0.0], np.nan_to_num(self.endings.response_s).cumsum()))
 
 
-NO_FIGURES = Figures(created=0, in_time=0, late=0, dropped=(0,) * len(DROP_REASONS), response_s_mean=float("nan"))
+def no_figures(drop_reasons: tuple[str, ...]) -> Figures:
+    """Return the figures before anything has happened."""
+    return Figures(created=0, in_time=0, late=0, dropped=(0,) * len(drop_reasons), response_s_mean=float("nan"))
 
 
 def _fading(happened_s: F8, node: I8, what: I8, time_s: float, glow_s: float) -> Fading:

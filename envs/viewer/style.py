@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from envs.fog.state import DROP_REASONS
 from envs.viewer.recording import FIRST_DROP, Figures
 
 
@@ -78,11 +77,11 @@ def share(value: float) -> str:
     return f"{100.0 * value:.0f} %" if math.isfinite(value) else "-"
 
 
-def figures_line(figures: Figures) -> str:
+def figures_line(figures: Figures, drop_reasons: tuple[str, ...]) -> str:
     """Return the figures so far in one line."""
     reasons = ", ".join(
         f"{count} {reason.replace('_', ' ')}"
-        for count, reason in zip(figures.dropped, DROP_REASONS, strict=True)
+        for count, reason in zip(figures.dropped, drop_reasons, strict=True)
         if count
     )
     n_dropped = sum(figures.dropped)

@@ -10,11 +10,11 @@ import numpy as np
 from envs.arrays import F8
 from envs.constants import TIER_NAMES
 from envs.viewer.layout import places
-from envs.viewer.recording import FIRST_DROP, IN_TIME, LATE, OUTCOMES, Frame, Recording
+from envs.viewer.recording import FIRST_DROP, IN_TIME, LATE, Frame, Recording
 from envs.viewer.style import TIER_SIGNS, figures_line, level
 
 _BAR = 10  # characters of a queue's bar
-TABLE_WIDTH = 68  # columns; narrower there is no room for all its words
+TABLE_WIDTH = 74  # columns; narrower there is no room for all its words
 _LEAST_MAP = 24  # columns below which there is only the table
 _MOST_LINES = 150  # pairs of neighbours above which links are not drawn
 _LEVEL_STYLES = ("cyan", "yellow", "bold red")
@@ -47,10 +47,12 @@ class Screen:
         title.append(f"   t = {frame.time_s:.3f} s, step {frame.step}", "not bold")
         body: Any = self._table(frame, rewards)
         if self._columns >= _LEAST_MAP:
-            side_by_side = Table.grid(padding=(0, 2, 0, 0))
+            side_by_side = Table.grid()
+            side_by_side.add_column(width=self._columns, no_wrap=True)
+            side_by_side.add_column(width=TABLE_WIDTH)
             side_by_side.add_row(self._map(frame), body)
             body = side_by_side
-        return Group(title, Text(figures_line(frame.figures)), body, _legend())
+        return Group(title, Text(figures_line(frame.figures, self._recording.drop_reasons)), body, _legend())
 
     def plain(self, frame: Frame, rewards: F8 | None = None, width: int = 160) -> str:
         """Return a frame as text without colours."""
@@ -116,7 +118,7 @@ class Screen:
             count = int((endings == outcome).sum())
             words.append(f"{sign}{count if count > 1 else ''} ", style)
             if outcome >= FIRST_DROP:
-                words.append(OUTCOMES[outcome].partition(": ")[2] + " ", _DROP)
+                words.append(self._recording.outcomes[outcome].partition(": ")[2] + " ", _DROP)
         return words
 
     def _map(self, frame: Frame) -> Any:

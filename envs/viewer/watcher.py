@@ -7,7 +7,7 @@ from typing import Any
 from envs.arrays import F8, I8
 from envs.errors import ConfigError
 from envs.viewer.picture import HEIGHT, WIDTH, Picture
-from envs.viewer.recorder import Recorder
+from envs.viewer.recorder import new_recorder
 from envs.viewer.recording import Frame, Recording
 from envs.viewer.text import TABLE_WIDTH, Screen
 from envs.world import World
@@ -21,7 +21,7 @@ class Watcher:
 
     def __init__(self, world: World) -> None:
         """Begin before the first step of an episode; raise ConfigError for a world without nodes."""
-        self._recorders = [Recorder(world, b, keep_steps=_KEPT_STEPS) for b in range(world.spec.n_worlds)]
+        self._recorders = [new_recorder(world, b, keep_steps=_KEPT_STEPS) for b in range(world.spec.n_worlds)]
         self._ended: list[Recording | None] = [None] * len(self._recorders)
         self._picture: Picture | None = None
 

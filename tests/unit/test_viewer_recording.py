@@ -16,7 +16,7 @@ from envs.fog import state as s
 from envs.matching.world import MatchingParams
 from envs.scenario import Scenario, make
 from envs.viewer.glimpse import watchable
-from envs.viewer.recorder import Recorder, record
+from envs.viewer.recorder import new_recorder, record
 from envs.viewer.recording import FIRST_DROP, IN_TIME, LATE, RESULT, SERVING, UPLOAD, WAITING, Recording
 
 HOLD = {"undecided": "hold"}
@@ -171,7 +171,7 @@ def test_what_is_forgotten_still_counts() -> None:
     world = make(scenario, 1, 0, 0)
     out = world.outcome()
     world.reset([0], out)
-    whole, brief = Recorder(world), Recorder(world, keep_steps=4)
+    whole, brief = new_recorder(world), new_recorder(world, keep_steps=4)
     n_compared = 0
     for step in range(80):
         decision = np.zeros((1, world.spec.n_agents), np.int64)
@@ -204,4 +204,4 @@ def test_world_without_nodes_is_refused() -> None:
     matching = Scenario("matching", "matching", None, 0, None, MatchingParams(4, 5, 20, 0.5, 0.6, 0))
     assert watchable(matching) is matching
     with pytest.raises(ConfigError, match="matching: a MatchingWorld has no nodes, links and tasks"):
-        Recorder(make(matching, 1))
+        new_recorder(make(matching, 1))
