@@ -230,6 +230,7 @@ class AgentRow:
     next_task: Annotated[int, "task that the agent decides on next, -1 for none"]
     n_alive: Annotated[int, "tasks of the agent's own node in the system"]
     potential: Annotated[float, "of the last observed state, where rewards are shaped"]
+    posted_j: Annotated[float, "energy that its node committed to for model updates since the last step"]
 
 
 class ChannelRow:

@@ -11,7 +11,7 @@ from envs.fog.kernel import end_episode, run_slot
 from envs.fog.network import Network
 from envs.fog.observe import View, read_reports, write_global_state, write_observation, write_view
 from envs.fog.reward import RewardWeights, begin_potentials, shape_reward, write_reward
-from envs.fog.state import ALIVE_S, FogState, Rules
+from envs.fog.state import ALIVE_S, ENERGY_J, FogState, Rules
 from envs.world import Outcome
 
 
@@ -21,6 +21,8 @@ def _begin_step(state: FogState, b: int) -> None:
     for n in range(state.agent.shape[1]):
         for j in range(state.term.shape[2]):
             state.term[b, n, j] = 0.0
+        state.term[b, n, ENERGY_J] = state.agent[b, n].posted_j
+        state.agent[b, n].posted_j = 0.0
         # The integral of a step function over [t0, t1] is n(t1) t1 - n(t0) t0 less its rises, each times its instant.
         state.term[b, n, ALIVE_S] = -state.agent[b, n].n_alive * state.world[b].now_s
 
@@ -135,6 +137,7 @@ def clear_world(state: FogState, b: int) -> None:
     for n in range(state.agent.shape[1]):
         state.agent[b, n].next_task = -1
         state.agent[b, n].n_alive = 0
+        state.agent[b, n].posted_j = 0.0
     for c in range(state.channel.shape[1]):
         _clear_channel(state, b, c)
     state.sums[b, :] = 0.0

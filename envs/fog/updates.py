@@ -34,7 +34,12 @@ def post_update(
     state.task[b, task].target = target
     state.task[b, task].number = number
     state.sums[b, s.UPDATES_SENT] += 1.0
+    agent = network.agent_of_node[source]
+    before_j = state.term[b, agent, s.ENERGY_J] if agent >= 0 else 0.0
     _move(state, network, rules, b, task, now_s)
+    if agent >= 0:  # between two steps: it belongs to the next one
+        state.agent[b, agent].posted_j += state.term[b, agent, s.ENERGY_J] - before_j
+        state.term[b, agent, s.ENERGY_J] = before_j
     return int(number)
 
 

@@ -118,6 +118,8 @@ class FogWorld(World):
         self._arrivals.restore(snapshot["key"], snapshot["arrivals"], label)  # checks before it takes anything over
         for name, array in self.state._asdict().items():
             array[...] = snapshot["state"][name]
+        if (self.state.task["stage"] == s.UPDATE).any():
+            self._find_ways()
 
     def summarise(self, sums: F8) -> dict[str, float]:
         """Return the figures of METRICS from metric sums (G,)."""
