@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps", type=int, metavar="N", help="steps to play; default 50 as GIF, 200 as page, else 100"
     )
+    parser.add_argument(
+        "--skip", type=int, default=0, metavar="N", help="steps to play before the first that is shown; default 0"
+    )
     parser.add_argument("--seed", type=int, metavar="S", help="default: the result's, or 0")
     parser.add_argument("--world-id", type=int, metavar="I", help="default: the first that no training sees")
     parser.add_argument(
@@ -56,6 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
         value = getattr(arguments, name)
         if value is not None and not value > 0:
             raise ConfigError(f"--{name} {value:g}: expected more than 0")
+    if arguments.skip < 0:
+        raise ConfigError(f"--skip {arguments.skip}: expected 0 or more")
     medium = "gif" if arguments.gif else "html" if arguments.html else "terminal"
     path = arguments.gif or arguments.html
     if path is not None:
@@ -64,11 +69,13 @@ def run(arguments: argparse.Namespace) -> int:
     scenario = load_scenario(arguments.scenario, arguments.overrides)
     world_id = EVALUATION_WORLD_ID if arguments.world_id is None else arguments.world_id
     n_steps = arguments.steps or _STEPS[medium]
+    n_played = arguments.skip + n_steps
     recording = watch_policy(
-        scenario, arguments.policy, n_steps, arguments.seed, world_id, lambda steps: _bar(steps, "playing")
+        scenario, arguments.policy, n_played, arguments.seed, world_id, lambda steps: _bar(steps, "playing")
     )
-    if recording.n_steps < n_steps and arguments.steps:
+    if recording.n_steps < n_played and (arguments.steps or arguments.skip):
         print(f"the episode was over after {recording.n_steps + 1} steps; all but its last are shown", file=sys.stderr)
+    recording = recording.without_first(arguments.skip)
     if medium == "gif":
         _write_gif(recording, path, arguments.speed)
     elif medium == "html":

@@ -40,23 +40,24 @@ def payload(recording: Recording, speed: float) -> dict[str, Any]:
         return [round(value, digits) if math.isfinite(value) else None for value in values.tolist()]
 
     stretches, endings, decisions = recording.stretches, recording.endings, recording.decisions
-    begun = stretches.start_s < recording.step_s[-1]
+    shown = (stretches.start_s < recording.step_s[-1]) & (stretches.end_s >= recording.step_s[0])
     return {
         "scenario": recording.scenario,
         "policy": recording.policy,
         "world": recording.world_id,
         "speed": speed,
+        "before": recording.n_steps_before,
         "steps": times(recording.step_s),
         "box": _BOX,
         **_network(recording),
         "created": times(recording.created_s),
         "stretches": {
-            "kind": stretches.kind[begun].tolist(),
-            "place": stretches.place[begun].tolist(),
-            "start": times(stretches.start_s[begun]),
-            "move": times(stretches.move_s[begun]),
-            "end": times(stretches.end_s[begun]),
-            "due": times(stretches.due_s[begun]),
+            "kind": stretches.kind[shown].tolist(),
+            "place": stretches.place[shown].tolist(),
+            "start": times(stretches.start_s[shown]),
+            "move": times(stretches.move_s[shown]),
+            "end": times(stretches.end_s[shown]),
+            "due": times(stretches.due_s[shown]),
         },
         "endings": {
             "time": times(endings.time_s),

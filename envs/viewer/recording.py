@@ -5,7 +5,7 @@ A recording knows nothing of pictures. ``Recording.at`` returns the network at a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -123,8 +123,8 @@ class Recording:
     stretches: Stretches
     endings: Endings
     decisions: Decisions
-    n_steps_before: int  # steps that were forgotten; 0 where the recording is complete
-    before: Figures  # of those steps
+    n_steps_before: int  # steps of the episode before step_s[0]
+    before: Figures  # of what was forgotten; zeros where the endings are those since the episode's start
 
     @property
     def outcomes(self) -> tuple[str, ...]:
@@ -140,6 +140,11 @@ class Recording:
     def duration_s(self) -> float:
         """Seconds from the first decision to the end."""
         return float(self.step_s[-1] - self.step_s[0])
+
+    def without_first(self, n_steps: int) -> Recording:
+        """Return the recording from a later step on; its figures go on counting from the start."""
+        n_left_out = min(n_steps, self.n_steps)
+        return replace(self, step_s=self.step_s[n_left_out:], n_steps_before=self.n_steps_before + n_left_out)
 
     def instants(self, per_step: int) -> F8:
         """Return evenly spaced instants for frames, the start and the end included, ``per_step`` a step on average."""

@@ -72,6 +72,18 @@ def test_same_seed_and_world_are_the_same_film_and_others_are_not(tmp_path: Path
     assert len(set(pages[1:])) == 4
 
 
+def test_skipped_steps_are_played_and_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = [*RING, "random", "--steps", "30"]
+    assert main(whole) == 0
+    assert main([*RING, "random", "--skip", "20", "--steps", "10"]) == 0
+    printed = capsys.readouterr().out
+    assert printed[: len(printed) // 2] == printed[len(printed) // 2 :]
+
+    path = tmp_path / "late.gif"
+    assert main([*RING, "random", "--skip", "20", "--steps", "4", "--gif", str(path)]) == 0
+    assert "(4 steps, 21 frames," in capsys.readouterr().out  # 4 x 0.4 s of 0.08 s each, and the first
+
+
 def test_user_own_rule_is_played(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine.py").write_text(
         "from dataclasses import dataclass\n"
@@ -103,6 +115,7 @@ def test_steps_beyond_the_episode_are_told(capsys: pytest.CaptureFixture[str]) -
         ([*RING, "randm"], ["no baseline named 'randm'", "'random'"]),
         ([*RING, "results/none"], ["no result folder results/none"]),
         ([*RING, "random", "--steps", "0"], ["--steps 0: expected more than 0"]),
+        ([*RING, "random", "--skip", "-1"], ["--skip -1: expected 0 or more"]),
         ([*RING, "random", "--speed", "-1"], ["--speed -1: expected more than 0"]),
         ([*RING, "random", "--world-id", "-1"], ["first_world_id = -1"]),
         ([*RING, "random", "--set", "params.slots=3"], ["params.slots", "slot_s"]),

@@ -50,6 +50,16 @@ def test_nodes_do_not_cover_each_other(n_nodes: int) -> None:
         assert apart.min() > 1.7 * radius
 
 
+def test_far_away_node_does_not_press_the_others_together_and_order_stays() -> None:
+    # twelve nodes within a hundredth of the picture, and one far off
+    position_m = np.append(np.random.default_rng(0).uniform(0.0, 1.0, (12, 2)), [[100.0, 100.0]], axis=0)
+    at = places(position_m, 780.0, 430.0, node_radius(13, 780.0, 430.0))
+    assert (np.ptp(at[:12], axis=0) > (350.0, 200.0)).all()
+    for column in (0, 1):
+        # the order, but for neighbours that were moved apart
+        assert np.corrcoef(np.argsort(np.argsort(position_m[:, column])), at[:, column])[0, 1] > 0.9
+
+
 def test_picture_shows_links_queues_tasks_and_drops(recording: Recording) -> None:
     drop_s = float(recording.endings.time_s[recording.endings.outcome >= FIRST_DROP][0])
     picture = Picture(recording)
