@@ -11,7 +11,7 @@ from envs.accelerate import inlined, kernel
 from envs.arrays import I8
 from envs.fog import state as s
 from envs.fog.network import Network
-from envs.fog.service import backlog_s, in_service_s
+from envs.fog.service import backlog_s, core_time_so_far_s, in_service_s
 from envs.fog.state import SERVICE, SHARING, UPLOAD, FogState, Rules
 
 _LEAST_FREE_FRAC = 1e-3  # so that -log10 / 3 ends at 1, as in PeersimGym's overload term
@@ -26,7 +26,7 @@ def slowdown_s(backlog: float, n_others: float, service_s: float, n_cores: int) 
     """
     if n_others < n_cores:
         return 0.0
-    others_s = min(backlog, n_others * service_s)
+    others_s = min(max(backlog, 0.0), n_others * service_s)
     return float(max((others_s + service_s) / n_cores - service_s, 0.0))
 
 
@@ -54,10 +54,11 @@ def wait_at_home_s(
     """Return the waiting of a task in its queue behind what is in service and before it."""
     if rules.discipline == SHARING:
         n_others = state.node[b, node].n_busy
-        if state.task[b, task].stage == SERVICE:
-            n_others -= 1
         service_s = state.task[b, task].work_cycles / network.core_hz[node]
         others_s = in_service_s(state, network, rules, b, node, now_s)
+        if state.task[b, task].stage == SERVICE:
+            n_others -= 1
+            others_s -= service_s - core_time_so_far_s(state, network, rules, b, task, now_s)
         return slowdown_s(others_s, float(n_others), service_s, network.n_cores[node])
     if state.task[b, task].stage == SERVICE:
         return 0.0

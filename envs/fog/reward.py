@@ -38,7 +38,7 @@ def reward_weights(params: RewardParams) -> RewardWeights:
     weights = params.weights
     return RewardWeights(
         weight=np.array([weights.get(name, 0.0) for name in TERMS], np.float64),
-        needs_foresight=any(name.startswith("expected_") for name in weights),
+        needs_foresight=any(name == "decided" or name.startswith("expected_") for name in weights),
         team_frac=float(params.team_frac),
         potential=POTENTIALS.index(params.shaping.potential) if params.shaping.is_on else _NONE,
         shaping_weight=float(params.shaping.weight),
