@@ -64,7 +64,7 @@ def verdicts(found: Mapping[str, Any]) -> str:
 
 def table(found: Mapping[str, Any]) -> str:
     """Return the verdicts, and all figures of all policies, as markdown."""
-    head = ["nodes", "policy", "seeds", "score", "bound [s]", *TITLES.values()]
+    head = ["nodes", "policy", "seeds", "score", "bound [s]", *TITLES.values(), "all tasks [s]", "of all dropped [%]"]
     lines = [verdicts(found), f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for nodes, network in found["networks"].items():
         for name in ranked(network, found["lead"]):
@@ -72,12 +72,14 @@ def table(found: Mapping[str, Any]) -> str:
             cells = [nodes, name, str(len(row["seeds"])) if "seeds" in row else "rule"]
             cells += [_number(row["score"]), _number(row["bound"])]
             cells += [_cell(row["figures"][key], 100.0 if key.endswith("_frac") else 1.0) for key in TITLES]
+            pooled = {key: each["pooled"] for key, each in row["figures"].items()}
+            cells += [_number(pooled["response_time_s_mean"]), _number(pooled["drop_frac"], 100.0)]
             lines.append(f"| {' | '.join(cells)} |")
     bound = next(iter(found["networks"].values()))["bound"]
     lines += [
         "",
         f"{found['worlds']} held-out worlds a network, the same for all policies; training seeds {found['seeds']}.",
-        f"Value: {found['value']}. In brackets: {found['interval']}.",
+        f"Value: {found['value']}. In brackets: {found['interval']}. Last two columns: all tasks of all worlds as one.",
         f"Bound {bound['name']}: {bound['text']}. Score: (random - policy) / (random - bound).",
     ]
     return "\n".join(lines) + "\n"
@@ -88,7 +90,7 @@ def draw(found: Mapping[str, Any]) -> Figure:
     networks, lead = found["networks"], found["lead"]
     n_policies = max(len(network["policies"]) for network in networks.values())
     figure = Figure((15.0, 0.9 + (0.7 + 0.2 * n_policies) * len(networks)), layout="constrained")
-    grid = figure.subplots(len(networks), len(DRAWN), squeeze=False)
+    grid, last = figure.subplots(len(networks), len(DRAWN), squeeze=False), list(networks)[-1]
     for line, (nodes, network) in zip(grid, networks.items(), strict=True):
         policies = ranked(network, lead)
         places = np.arange(len(policies))[::-1]
@@ -106,7 +108,7 @@ def draw(found: Mapping[str, Any]) -> Figure:
                 axes.set_ylabel(f"{nodes} nodes", fontsize=11)
             else:
                 axes.set_yticks(places, [])
-            if line is grid[-1]:
+            if nodes == last:
                 axes.set_xlabel(f"{label}\n{ARROWS.get(name, 'lower is better')}", fontsize=9)
     figure.supxlabel(caption(found), fontsize=8)
     return figure
