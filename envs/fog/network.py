@@ -100,7 +100,7 @@ def build_network(topology: Topology, params: FogParams) -> Network:
 
 
 def _deciding_nodes(topology: Topology, params: FogParams) -> I8:
-    """Return the ids of the nodes that decide, ascending; every device must have an agent."""
+    """Return the ids of the nodes that decide, ascending; devices beside them run what they create."""
     if not params.agent_nodes:
         is_agent = np.isin(topology.tier, AGENT_TIERS[params.agents]) | topology.is_device
         return np.flatnonzero(is_agent).astype(np.int64)
@@ -110,6 +110,8 @@ def _deciding_nodes(topology: Topology, params: FogParams) -> I8:
             near = difflib.get_close_matches(name, number, n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ConfigError(f"agent_nodes: {topology.name} has no node named {name!r}{hint}")
+        if params.agent_nodes.count(name) > 1:
+            raise ConfigError(f"agent_nodes: {name!r} is named twice; expected each node once")
     return np.array(sorted({number[name] for name in params.agent_nodes}), np.int64)
 
 

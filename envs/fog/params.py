@@ -155,6 +155,8 @@ class FogParams:
     def _at_least(self, name: str, value: float, least: float) -> None:
         if not value >= least:
             raise ConfigError(f"{name} = {value}: expected at least {least:g}")
+        if not math.isfinite(value):
+            raise ConfigError(f"{name} = {value}: expected a finite number")
 
     @property
     def horizon_s(self) -> float:

@@ -55,7 +55,13 @@ def check_tasks(table: TaskTable, topology: Topology, label: str) -> TaskTable:
         if bad.any():
             row = int(np.argmax(bad))
             raise WorkloadError(f"{label}: {name} of task {row} is {values[row]}; it must be a number >= 0")
-    created_s = floats["created_s"]
+    created_s, due_s = floats["created_s"], floats["due_s"]
+    if (due_s < created_s).any():
+        row = int(np.argmax(due_s < created_s))
+        raise WorkloadError(
+            f"{label}: due_s of task {row} is {due_s[row]}, before its creation at {created_s[row]}; deadlines are "
+            "instants since the episode's start"
+        )
     if length and (np.diff(created_s) < 0.0).any():
         row = int(np.argmax(np.diff(created_s) < 0.0))
         raise WorkloadError(f"{label}: task {row + 1} is created before task {row}; created_s must ascend")
