@@ -7,12 +7,15 @@ import importlib
 from pathlib import Path
 
 _N_PROCESSES = 6  # the largest measurement: main, two env runners, two learners, one to spare
-_MODULES = {"world": "world", "sample": "sampling", "train": "training"}
+_MODULES = {"world": "world", "simulators": "simulators", "sample": "sampling", "train": "training"}
+_WITHOUT_RAY = ("world", "simulators")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what is measured and where the figures go."""
-    parser.add_argument("what", choices=list(_MODULES), help="worlds alone, sampling, or training")
+    parser.add_argument(
+        "what", choices=list(_MODULES), help="worlds alone or beside other simulators, sampling, or training"
+    )
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder for bench/WHAT.json")
 
 
@@ -20,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure and print; nothing else should run on the machine meanwhile."""
     from edge_rllib.experiment.bench import table
 
-    if arguments.what != "world":
+    if arguments.what not in _WITHOUT_RAY:
         from edge_rllib.experiment.build import start_ray
 
         start_ray(_N_PROCESSES)

@@ -23,10 +23,10 @@ _VMAS_AGENT_STEPS = 2.56e6  # VMAS 1.5.2 on one CPU thread, simple_spread, 4,096
 def rows() -> list[Row]:
     """Return the measurements of ``edge-rllib bench world``."""
     scenario = load_scenario(SCENARIO)
-    world, play = _player(scenario, N_WORLDS, 100)
+    world, play = player(scenario, N_WORLDS, 100)
     batch = rate(play) * world.spec.n_agents
     label = f"{world.topology.n_nodes} nodes ({world.spec.n_agents} agents)"  # type: ignore[attr-defined]
-    _, play_alone = _player(scenario, 1, 4000)
+    _, play_alone = player(scenario, 1, 4000)
     return [
         Row(
             f"{label}, {N_WORLDS} worlds, one core, random decisions",
@@ -44,7 +44,7 @@ def rows() -> list[Row]:
     ]
 
 
-def _player(scenario: Scenario, n_worlds: int, n_steps: int) -> tuple[World, Callable[[], int]]:
+def player(scenario: Scenario, n_worlds: int, n_steps: int) -> tuple[World, Callable[[], int]]:
     """Return a world in the middle of an episode and a function that plays it and returns the world-steps done."""
     world = make(scenario, n_worlds)
     out = world.outcome()
