@@ -13,17 +13,22 @@ from envs.fog.service import start_waiting
 from envs.fog.state import UPLOAD, FogState, Rules
 
 
+@inlined
+def first_undecided(state: FogState, b: int, node: int) -> int:
+    """Return the first waiting task of a node, in the order of service, that may be decided on; -1 for none."""
+    if state.node[b, node].n_to_decide == 0:
+        return -1
+    task = state.node[b, node].first
+    while task >= 0 and state.task[b, task].is_decided == 1:
+        task = state.task[b, task].following
+    return int(task)
+
+
 @kernel
 def find_next(state: FogState, network: Network, b: int) -> None:
-    """Find the first waiting task of each agent's node, in the order of service, that may be decided on."""
+    """Find the next task of each agent."""
     for n in range(network.node_of_agent.size):
-        task = -1
-        node = network.node_of_agent[n]
-        if state.node[b, node].n_to_decide > 0:
-            task = state.node[b, node].first
-            while task >= 0 and state.task[b, task].is_decided == 1:
-                task = state.task[b, task].following
-        state.agent[b, n].next_task = task
+        state.agent[b, n].next_task = first_undecided(state, b, network.node_of_agent[n])
 
 
 @inlined

@@ -165,37 +165,37 @@ class TaskRow:
 
     In processor sharing a task in service is in its node's list of those, the one that completes first at the head;
     where channels are shared fairly, what is being sent is in its channel's list. All lists run over ``following`` and
-    ``preceding``.
+    ``preceding``. The fields that a walk along a list reads come first, as neighbours in memory.
     """
 
-    created_s: Annotated[float, "instant of creation"]
-    due_s: Annotated[float, "deadline; infinite for none"]
-    size_bits: Annotated[float, "input that travels with the task"]
-    result_bits: Annotated[float, "output that returns"]
+    following: Annotated[int, "task behind this one in its list, -1 for none"]
+    preceding: Annotated[int, "task before this one in its list, -1 for none"]
     work_cycles: Annotated[float, "cycles on one core"]
+    is_decided: Annotated[int, "1: no agent may decide on the task at this node any more"]
+    stage: Annotated[int, "FREE, WAITING, SERVICE, UPLOAD, RETURN, UPDATE or DELIVERED"]
+    heap_place: Annotated[int, "place of the task's pending event in the heap, -1 for none"]
+    node: Annotated[int, "node where the task is, or is going to"]
     entered_s: Annotated[float, "instant at which the task entered its stage"]
+    link: Annotated[int, "link that it is on, where it is on one"]
+    size_bits: Annotated[float, "input that travels with the task"]
+    due_s: Annotated[float, "deadline; infinite for none"]
+    completed_s: Annotated[float, "end of service, known when it starts unless nodes share; -1 before that"]
+    n_hops: Annotated[int, "links crossed on the way out"]
+    origin: Annotated[int, "node that created the task"]
+    created_s: Annotated[float, "instant of creation"]
+    is_sending: Annotated[int, "fair channels: 1 while bits are sent, 0 while they propagate"]
+    result_bits: Annotated[float, "output that returns"]
     upload_s: Annotated[float, "seconds spent on links so far, waiting for the channel included"]
     wait_s: Annotated[float, "seconds spent in queues so far"]
     service_s: Annotated[float, "seconds of service; 0 before it ends"]
     started_s: Annotated[float, "start of service; -1 before it"]
-    completed_s: Annotated[float, "end of service, known when it starts unless nodes share; -1 before that"]
     mark_cycles: Annotated[float, "sharing: what its node will have served each task when this one completes"]
     left_bits: Annotated[float, "fair channels: bits still to be sent, as of the channel's since_s"]
     rate_bps: Annotated[float, "fair channels: bits per second at present"]
-    origin: Annotated[int, "node that created the task"]
-    node: Annotated[int, "node where the task is, or is going to"]
     target: Annotated[int, "model update: node that it is sent to"]
     number: Annotated[int, "model update: how many were sent before it in the episode"]
-    stage: Annotated[int, "FREE, WAITING, SERVICE, UPLOAD, RETURN, UPDATE or DELIVERED"]
-    link: Annotated[int, "link that it is on, where it is on one"]
-    is_sending: Annotated[int, "fair channels: 1 while bits are sent, 0 while they propagate"]
-    is_decided: Annotated[int, "1: no agent may decide on the task at this node any more"]
     priority: Annotated[int, "0 is served first, where nodes serve by priority"]
-    n_hops: Annotated[int, "links crossed on the way out"]
     hops_left: Annotated[int, "links of that path that the result has still to cross"]
-    following: Annotated[int, "task behind this one in its list, -1 for none"]
-    preceding: Annotated[int, "task before this one in its list, -1 for none"]
-    heap_place: Annotated[int, "place of the task's pending event in the heap, -1 for none"]
 
 
 class EventRow:

@@ -12,7 +12,7 @@ from envs.accelerate import kernel
 from envs.arrays import F8, I8
 from envs.errors import ConfigError
 from envs.fog.arrivals import Arrivals
-from envs.fog.decide import decide, find_next
+from envs.fog.decide import decide, first_undecided
 from envs.fog.kernel import advance, end_episode
 from envs.fog.network import Network
 from envs.fog.state import DECISIONS, FogState, Rules
@@ -53,10 +53,11 @@ def play_static(
             advance(state, network, rules, arrivals, b)
             if state.world[b].n_to_decide == 0:
                 continue
-            find_next(state, network, b)
             for n in range(network.node_of_agent.size):
-                if state.agent[b, n].next_task < 0:
+                node = network.node_of_agent[n]
+                if state.node[b, node].n_to_decide == 0:
                     continue
+                state.agent[b, n].next_task = first_undecided(state, b, node)
                 for d in range(decision.size):
                     u, _ = unit_pair(key, np.uint64(state.sums[b, DECISIONS] + d), _STREAM, world_id, episode)
                     target = 0

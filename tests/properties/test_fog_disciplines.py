@@ -184,7 +184,7 @@ def test_deadlines_lose_what_the_queue_with_patience_loses(fog, deadlines):
 def test_memory_for_five_equal_tasks_loses_what_mm1k_loses(fog):
     places, load = 5, 0.8
     workload = tasks(load, size=Amount("fixed", 1e6, 0.0))
-    total = fog.totals(fog.single(queue_bits=places * 1e6), workload, 130_000.0)
+    total = fog.totals(fog.single(queue_bits=places * 1e6), workload)
     loss = (1.0 - load) * load**places / (1.0 - load ** (places + 1))
     assert loss_frac(total, s.MEMORY_FULL) == pytest.approx(loss, rel=0.01)
     assert loss_frac(total, s.QUEUE_FULL) == 0.0

@@ -24,5 +24,6 @@ def test_both_models_of_the_mesh_have_the_response_time_of_theory(monkeypatch):
     monkeypatch.setattr(simulators, "_HORIZON_S", 1e5)
     monkeypatch.setattr(simulators, "_SIMPY_HORIZON_S", 1e5)
     assert round(simulators._THEORY_S, 9) == 25.95
-    for _, response_s in (simulators._play_ours(0), simulators._timed(lambda: simulators._simpy_model()(0))):
+    for model in (simulators._our_model(), simulators._simpy_model()):
+        _, response_s = model(0)
         assert response_s == pytest.approx(simulators._THEORY_S, rel=0.03)

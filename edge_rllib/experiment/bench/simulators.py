@@ -31,7 +31,7 @@ _REPEATS = 5
 # node is M/M/1 of load 0.6.
 _N_NODES, _RATE_HZ, _SERVICE_S, _TRANSFER_S = 20, 0.06, 10.0, 1.0
 _THEORY_S = _SERVICE_S / (1.0 - _RATE_HZ * _SERVICE_S) + _TRANSFER_S * (_N_NODES - 1) / _N_NODES
-_HORIZON_S, _SIMPY_HORIZON_S = 500_000.0, 50_000.0  # 600,000 and 60,000 tasks
+_HORIZON_S, _SIMPY_HORIZON_S = 200_000.0, 50_000.0  # 240,000 and 60,000 tasks
 
 # PeersimGym on its network of 31 nodes, 23 agents: 62 environment steps a second on two cores; another run.
 _PEERSIM_AGENT_STEPS = 1_440.0
@@ -44,9 +44,8 @@ def rows() -> list[Row]:
 
 def _simpy_rows() -> list[Row]:
     """Compare tasks per CPU-second, and both means with the closed form."""
-    simulate = _simpy_model()
-    ours = [_play_ours(seed) for seed in range(_REPEATS + 1)][1:]  # the first one compiles
-    theirs = [_timed(partial(simulate, seed)) for seed in range(_REPEATS)]
+    models = _our_model(), _simpy_model()
+    ours, theirs = ([_timed(partial(model, seed)) for seed in range(_REPEATS + 1)][1:] for model in models)
     (our_rate, our_s), (their_rate, their_s) = (np.median(each, axis=0).tolist() for each in (ours, theirs))
     what = f"one world, {_N_NODES} nodes, full mesh of queues"
     return [
@@ -120,22 +119,24 @@ def _our_scenario() -> Scenario:
     return Scenario("mesh_20", "fog", _Mesh(_N_NODES), 0, workload, params)
 
 
-def _play_ours(seed: int) -> tuple[float, float]:
-    """Return tasks per CPU-second and the mean response time; the tasks' drawing and logging are in it."""
-    world: Any = make(_our_scenario(), 1, seed)
+def _our_model() -> Callable[[int], tuple[int, float]]:
+    """Return a function that plays the network as world number ``seed``; tasks, and their mean response time.
+
+    Drawing the tasks and logging them is in it, as it is in SimPy's.
+    """
+    world: Any = make(_our_scenario(), 1)
     out = world.outcome()
-    world.reset(None, out)  # fills the memory once; building the world is not measured, as in SimPy
     share = np.ones((_N_NODES, _N_NODES))
 
-    def work() -> tuple[int, float]:
-        world.reset(None, out)
+    def simulate(seed: int) -> tuple[int, float]:
+        world.reset([seed], out)
         sums = world.play_static(share, seed)[0]
         log = world.task_log(0)
         assert len(log) == sums[s.COMPLETED]
         response_s = log[:, s.LOG_COLUMNS.index("left_s")] - log[:, s.LOG_COLUMNS.index("created_s")]
         return len(log), float(response_s.mean())
 
-    return _timed(work)
+    return simulate
 
 
 def _timed(work: Callable[[], tuple[int, float]]) -> tuple[float, float]:
