@@ -332,3 +332,23 @@ def test_more_decisions_than_tasks_are_not_refused_but_a_decision_without_any_ta
     _, sums = fog.play(scenario, decide=lambda step, out: [[[1, 1, 1]]])
     assert sums[0, s.OFFLOADS] == 1.0
     assert sums[0, s.REFUSED] == 6.0  # steps 0 and 2
+
+
+@pytest.mark.parametrize("decide_on", ["slots", "events"])
+@pytest.mark.parametrize("discipline", ["fifo", "lifo", "priority", "edf", "sharing"])
+def test_service_that_the_horizon_cuts_is_paid_for(fog, discipline, decide_on):
+    # two tasks of 10 s on one core from 0.5 s to the horizon at 4 s: it is busy for 3.5 s at 3 W
+    work = fog.listed(tuple((0.5, 0, 0, 0, 1e10, NEVER) for _ in range(2)))
+    params = {"undecided": "hold", "agent_nodes": ("server",), "horizon_slots": 4, "decide_on": decide_on}
+    world = make(fog.scenario(fog.pair(), work, discipline=discipline, **params), 1)
+    out = world.outcome()
+    world.reset(None, out)
+    n_steps = 0
+    while not out.truncated[0]:
+        world.step(np.zeros((1, 1), np.int64), out)
+        n_steps += 1
+    assert n_steps == (4 if decide_on == "slots" else 1)
+    sums = out.final_sums[0]
+    assert sums[[s.BUSY_S_TIER, s.COMPUTE_J]] == pytest.approx([3.5, 10.5])
+    assert sums[[s.IN_FLIGHT, s.ALIVE_TASK_S, s.ELAPSED_S]] == pytest.approx([2.0, 7.0, 4.0])
+    assert sums[s.IDLE_J] == pytest.approx(2 * 2.0 * 4.0)

@@ -318,7 +318,7 @@ def drawn_tasks(network, seed):
         sizes = (rng.exponential(8e5), rng.exponential(4e5), rng.exponential(1e9))
         due_s = created_s[number] + rng.uniform(1.0, 8.0)
         tasks.append(Task(number, created_s[number], node, *sizes, due_s, int(rng.integers(3)), tuple(way)))
-    return (*tasks, replace(tasks[-1], number=N_TASKS, created_s=LAST_S, due_s=math.inf))
+    return (*tasks, replace(tasks[-1], number=N_TASKS, created_s=LAST_S, size_bits=0.0, due_s=math.inf))
 
 
 def play(scenario, tasks):
