@@ -8,36 +8,16 @@ from envs.fog import state as s
 from envs.fog.heap import cancel
 from envs.fog.links import send
 from envs.fog.network import Network
-from envs.fog.queues import dequeue, release
+from envs.fog.queues import dequeue, next_undecided, release, settle_decision
 from envs.fog.service import start_waiting
 from envs.fog.state import UPLOAD, FogState, Rules
 
 
-@inlined
-def first_undecided(state: FogState, b: int, node: int) -> int:
-    """Return the first waiting task of a node, in the order of service, that may be decided on; -1 for none."""
-    if state.node[b, node].n_to_decide == 0:
-        return -1
-    task = state.node[b, node].first
-    while task >= 0 and state.task[b, task].is_decided == 1:
-        task = state.task[b, task].following
-    return int(task)
-
-
 @kernel
 def find_next(state: FogState, network: Network, b: int) -> None:
-    """Find the next task of each agent."""
+    """Find the next task of each agent, the first of its queue in the order of service."""
     for n in range(network.node_of_agent.size):
-        state.agent[b, n].next_task = first_undecided(state, b, network.node_of_agent[n])
-
-
-@inlined
-def _next_undecided(state: FogState, b: int, task: int) -> int:
-    """Return the next task behind this one that may be decided on, -1 for none."""
-    task = state.task[b, task].following
-    while task >= 0 and state.task[b, task].is_decided == 1:
-        task = state.task[b, task].following
-    return task
+        state.agent[b, n].next_task = state.node[b, network.node_of_agent[n]].undecided
 
 
 @inlined
@@ -74,15 +54,13 @@ def decide(state: FogState, network: Network, rules: Rules, b: int, n: int, deci
             target = 0
         if task < 0:
             continue
-        behind = _next_undecided(state, b, task)
+        behind = next_undecided(state, b, task)
         state.sums[b, s.DECISIONS] += 1.0
         state.sums[b, s.TO_TIER + network.tier[network.target_node[n, target]]] += 1.0
         if target > 0:
             _offload(state, network, rules, b, task, network.target_link[n, target], now_s)
         else:
-            state.world[b].n_to_decide -= 1
-            state.node[b, node].n_to_decide -= 1
-        state.task[b, task].is_decided = 1
+            settle_decision(state, b, node, task)
         task = behind
     if rules.holds:
         start_waiting(state, network, rules, b, node, now_s)

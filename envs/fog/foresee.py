@@ -48,6 +48,20 @@ def _wait_at_target_s(
 
 
 @inlined
+def _cycles_ahead(state: FogState, b: int, node: int, task: int) -> float:
+    """Return the work that waits before a task in its queue, added up on the side where fewer tasks are."""
+    ahead, behind = state.task[b, task].preceding, state.task[b, task].following
+    ahead_cycles, behind_cycles = 0.0, 0.0
+    while ahead >= 0 and behind >= 0:
+        ahead_cycles += state.task[b, ahead].work_cycles
+        behind_cycles += state.task[b, behind].work_cycles
+        ahead, behind = state.task[b, ahead].preceding, state.task[b, behind].following
+    if ahead < 0:
+        return float(ahead_cycles)
+    return float(max(state.node[b, node].waiting_cycles - state.task[b, task].work_cycles - behind_cycles, 0.0))
+
+
+@inlined
 def wait_at_home_s(
     state: FogState, network: Network, rules: Rules, b: int, task: int, node: int, now_s: float
 ) -> float:
@@ -62,11 +76,7 @@ def wait_at_home_s(
         return slowdown_s(others_s, float(n_others), service_s, network.n_cores[node])
     if state.task[b, task].stage == SERVICE:
         return 0.0
-    ahead_cycles = 0.0
-    other = state.task[b, task].preceding
-    while other >= 0:
-        ahead_cycles += state.task[b, other].work_cycles
-        other = state.task[b, other].preceding
+    ahead_cycles = _cycles_ahead(state, b, node, task)
     ahead_s = ahead_cycles / network.core_hz[node] if ahead_cycles > 0.0 else 0.0
     return float((ahead_s + in_service_s(state, network, rules, b, node, now_s)) / network.n_cores[node])
 

@@ -137,9 +137,6 @@ def _join(state: FogState, network: Network, rules: Rules, b: int, task: int, no
         start(state, network, rules, b, node, task, now_s)
         return
     state.task[b, task].stage = WAITING
-    if may_decide:
-        state.world[b].n_to_decide += 1
-        state.node[b, node].n_to_decide += 1
     enqueue(state, rules, b, node, task)
     if rules.deadlines != SOFT and state.task[b, task].due_s < math.inf:
         push(state, b, state.task[b, task].due_s, task)

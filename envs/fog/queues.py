@@ -43,11 +43,17 @@ def enqueue(state: FogState, rules: Rules, b: int, node: int, task: int) -> None
         state.node[b, node].last = task
     state.node[b, node].n_waiting += 1
     state.node[b, node].waiting_cycles += state.task[b, task].work_cycles
+    if state.task[b, task].is_decided == 0:
+        state.world[b].n_to_decide += 1
+        undecided = state.node[b, node].undecided
+        if undecided < 0 or _goes_before(state, rules, b, task, undecided):
+            state.node[b, node].undecided = task
 
 
 @inlined
 def dequeue(state: FogState, b: int, node: int, task: int, now_s: float) -> None:
     """Take a task out of its queue, wherever it stands, and book its waiting."""
+    settle_decision(state, b, node, task)
     before, behind = state.task[b, task].preceding, state.task[b, task].following
     if before >= 0:
         state.task[b, before].following = behind
@@ -62,9 +68,26 @@ def dequeue(state: FogState, b: int, node: int, task: int, now_s: float) -> None
     if state.node[b, node].n_waiting == 0:
         state.node[b, node].waiting_cycles = 0.0  # no rounding is carried from one busy period to the next
     state.task[b, task].wait_s += now_s - state.task[b, task].entered_s
-    if state.task[b, task].is_decided == 0:
-        state.world[b].n_to_decide -= 1
-        state.node[b, node].n_to_decide -= 1
+
+
+@inlined
+def settle_decision(state: FogState, b: int, node: int, task: int) -> None:
+    """Let no agent decide any more on a task in a node's queue."""
+    if state.task[b, task].is_decided == 1:
+        return
+    state.task[b, task].is_decided = 1
+    state.world[b].n_to_decide -= 1
+    if state.node[b, node].undecided == task:
+        state.node[b, node].undecided = next_undecided(state, b, task)
+
+
+@inlined
+def next_undecided(state: FogState, b: int, task: int) -> int:
+    """Return the next task behind this one that may be decided on, -1 for none."""
+    task = state.task[b, task].following
+    while task >= 0 and state.task[b, task].is_decided == 1:
+        task = state.task[b, task].following
+    return task
 
 
 @inlined

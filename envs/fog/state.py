@@ -212,7 +212,7 @@ class NodeRow:
     last: Annotated[int, "task at the tail of the queue, -1 for none"]
     n_waiting: Annotated[int, "tasks in the queue, those in service not counted"]
     n_busy: Annotated[int, "tasks in service"]
-    n_to_decide: Annotated[int, "tasks in the queue that the node's agent may decide on"]
+    undecided: Annotated[int, "first task of the queue that the node's agent may decide on, -1 for none"]
     n_inbound: Annotated[int, "tasks on the way to the node"]
     waiting_cycles: Annotated[float, "work in the queue, that in service not counted"]
     held_bits: Annotated[float, "input of the tasks in the queue and in service"]

@@ -12,7 +12,7 @@ from envs.accelerate import kernel
 from envs.arrays import F8, I8
 from envs.errors import ConfigError
 from envs.fog.arrivals import Arrivals
-from envs.fog.decide import decide, first_undecided
+from envs.fog.decide import decide
 from envs.fog.kernel import advance, end_episode
 from envs.fog.network import Network
 from envs.fog.state import DECISIONS, FogState, Rules
@@ -55,9 +55,9 @@ def play_static(
                 continue
             for n in range(network.node_of_agent.size):
                 node = network.node_of_agent[n]
-                if state.node[b, node].n_to_decide == 0:
+                if state.node[b, node].undecided < 0:
                     continue
-                state.agent[b, n].next_task = first_undecided(state, b, node)
+                state.agent[b, n].next_task = state.node[b, node].undecided
                 for d in range(decision.size):
                     u, _ = unit_pair(key, np.uint64(state.sums[b, DECISIONS] + d), _STREAM, world_id, episode)
                     target = 0

@@ -163,7 +163,7 @@ def _clear_node(state: FogState, b: int, m: int) -> None:
     node.last = -1
     node.n_waiting = 0
     node.n_busy = 0
-    node.n_to_decide = 0
+    node.undecided = -1
     node.n_inbound = 0
     node.waiting_cycles = 0.0
     node.held_bits = 0.0

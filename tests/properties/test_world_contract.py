@@ -218,8 +218,11 @@ def assert_all_tasks_are_somewhere(state, world):
     undecided = (task.stage == s.WAITING) & (task.is_decided == 0)
     np.testing.assert_array_equal(undecided.sum(axis=1), state.world.n_to_decide)
     for b in range(len(task)):
-        there = np.bincount(task.node[b][undecided[b]], minlength=topology.n_nodes)
-        np.testing.assert_array_equal(there, node.n_to_decide[b])
+        for m in range(topology.n_nodes):
+            first = node.first[b, m]
+            while first >= 0 and not undecided[b, first]:
+                first = task.following[b, first]
+            assert node.undecided[b, m] == first
     n_sending = ((task.is_sending == 1) & alive).sum(axis=1)
     np.testing.assert_array_equal(n_sending, state.channel.n_flows.sum(axis=1))
     assert (node.n_waiting + node.n_busy <= topology.queue_places).all()
