@@ -97,7 +97,7 @@ class Plan:
 
     def settings(self, network: int, algorithm: str, seed: int) -> RunConfig:
         """Return the settings of a run."""
-        over: dict[str, Any] = {"scenario": NETWORKS[network], "seed": seed, "results": str(self.out)}
+        over: dict[str, Any] = {"scenario": NETWORKS[network], "seed": seed}
         if self.is_quick:
             over = {**over, **QUICK, **QUICK_ALGORITHM.get(algorithm, {}), "total_env_steps": QUICK_STEPS}
         if self.steps is not None:
