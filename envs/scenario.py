@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.errors import ConfigError
+from envs.errors import ConfigError, TopologyError, WorkloadError
 from envs.registry import resolve
 from envs.rng import MAX_WORLD_ID, check_seed
 from envs.topologies.topology import Topology, TopologyBuilder
@@ -41,5 +41,8 @@ def make(scenario: Scenario, n_worlds: int, seed: int = 0, first_world_id: int =
         raise ConfigError(f"n_worlds = {n_worlds!r}: expected a whole number of at least 1")
     if not 0 <= first_world_id <= MAX_WORLD_ID + 1 - n_worlds:
         raise ConfigError(f"first_world_id = {first_world_id}: expected ids from 0 to 2**32 - 1 for {n_worlds} worlds")
-    world: World = resolve("world", scenario.world)(scenario, n_worlds, seed, first_world_id)
+    try:
+        world: World = resolve("world", scenario.world)(scenario, n_worlds, seed, first_world_id)
+    except (ConfigError, TopologyError, WorkloadError) as error:
+        raise type(error)(f"scenario {scenario.name}: {error}") from error
     return world
