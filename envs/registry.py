@@ -42,6 +42,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "edge_apps": "envs.workloads.edge_apps:EdgeApps",
         "mmpp": "envs.workloads.mmpp:Mmpp",
         "negative_binomial": "envs.workloads.negative_binomial:NegativeBinomial",
+        "peersim_trace": "envs.workloads.peersim_trace:PeersimTrace",
         "periodic": "envs.workloads.periodic:Periodic",
         "poisson": "envs.workloads.poisson:Poisson",
         "schedule": "envs.workloads.schedule:Schedule",

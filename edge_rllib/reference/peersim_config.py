@@ -9,11 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from edge_rllib.reference.peersim_fields import Fields
 from edge_rllib.reference.peersim_file import RawConfig
-from edge_rllib.reference.peersim_keys import FIBER_CLASS, WIRELESS_CLASS
+from edge_rllib.reference.peersim_keys import FIBER_CLASS, WIRELESS_CLASS, WORKLOAD_PATH
+from edge_rllib.reference.peersim_notes import notes_of
+from envs.errors import WorkloadError
+from envs.workloads.peersim_trace import Job, read_jobs
 
 Semantics = Literal["peersim", "correct"]
 Pair = tuple[int, int]
@@ -57,6 +61,16 @@ class TypeConfig:
 
 
 @dataclass(frozen=True)
+class TraceConfig:
+    """A file of jobs, each of which is a task type."""
+
+    path: str  # absolute
+    work_hz: float  # of a core of the trace
+    mb: float  # of input, and of output, for one of the file's unit of memory
+    deadline_s: float  # the least time to the deadline; 0: none
+
+
+@dataclass(frozen=True)
 class CloudConfig:
     """The cloud node."""
 
@@ -74,6 +88,7 @@ class PeersimConfig:
     seed: int
     scale: int  # slots of a tick
     slots_per_step: int
+    decisions_per_step: int
     horizon_slots: int
     controllers: tuple[int, ...]
     layers: tuple[LayerConfig, ...]
@@ -82,7 +97,8 @@ class PeersimConfig:
     links: tuple[Pair, ...] | None  # in the order in which neighbours enter the lists; None: by radius
     radius_m: float
     channel_types: tuple[tuple[str, ...], ...]  # by layer; empty: wireless everywhere
-    types: tuple[TypeConfig, ...]
+    types: tuple[TypeConfig, ...]  # empty with a trace
+    trace: TraceConfig | None
     pattern: str  # of the rates; empty: the layers' own pieces
     client_is_self: bool
     extra_delay_s: tuple[float, float]
@@ -104,13 +120,15 @@ class PeersimConfig:
 def understand(raw: RawConfig, semantics: Semantics) -> PeersimConfig:
     """Return the configuration of a file; raise ConfigError naming file, key and reason for what cannot be played."""
     fields = Fields(raw)
-    _check_simtype(fields)
-    notes = [*raw.notes, *_late_notes(fields)]
+    simtype = _simtype(fields, semantics)
+    notes = [*raw.notes, *notes_of(fields, simtype)]
     scale = fields.whole("SCALE", 1)
     factor = scale if raw.is_rescaled else 1  # a text file holds what was divided by SCALE
     n_layers, is_manual = _count_layers(fields)
     layers, pattern = _layers(fields, n_layers, is_manual, scale, factor)
-    n_nodes = sum(layer.n_nodes for layer in layers)
+    places = [layer.queue_places for layer in layers for _ in range(layer.n_nodes)]
+    n_nodes = len(places)
+    controllers = _controllers(fields, n_nodes)
     slots_per_step = fields.whole("CYCLE", 1)
     horizon = fields.whole("CYCLES", 1) * scale
     if horizon % slots_per_step:
@@ -122,15 +140,17 @@ def understand(raw: RawConfig, semantics: Semantics) -> PeersimConfig:
         seed=fields.whole("random.seed", 0),
         scale=scale,
         slots_per_step=slots_per_step,
+        decisions_per_step=max(places[node] for node in controllers) if simtype == "batch" else 1,
         horizon_slots=horizon,
-        controllers=_controllers(fields, n_nodes),
+        controllers=controllers,
         layers=layers,
         cloud=_cloud(fields, scale, factor),
         positions_m=_positions(fields, n_nodes, is_manual),
         links=_links(fields, n_nodes, is_manual),
         radius_m=float(fields.whole("init.Net1.r", 1)),
         channel_types=_channel_types(fields, n_layers, is_manual),
-        types=_types(fields, semantics),
+        types=() if simtype == "basic-workload" else _types(fields, semantics),
+        trace=_trace(fields, semantics) if simtype == "basic-workload" else None,
         pattern=pattern,
         client_is_self=fields.flag("clientIsSelf"),
         extra_delay_s=_extra_delay(fields, 1 if raw.is_rescaled else scale),
@@ -150,26 +170,6 @@ def understand(raw: RawConfig, semantics: Semantics) -> PeersimConfig:
     )
 
 
-def _late_notes(fields: Fields) -> list[str]:
-    """Return the warnings that depend on values: keys that have an effect only from a size on, or in a text file."""
-    raw, notes = fields.raw, []
-    for key in ("MINDELAY", "MAXDELAY"):
-        if 0.0 < fields.number(key, 0.0) < 100.0:
-            reason = "it is divided by 100 and cut to a whole number, so that less than 100 is nothing"
-            notes.append(f"{raw.label}: {key} = {fields.text(key)} is without effect in PeersimGym: {reason}")
-    grace = "protocol.wrk.maxTimeAfterDeadline"
-    if grace in raw.given and not raw.is_rescaled:
-        notes.append(
-            f"{raw.label}: {grace} is without effect here: PeersimGym writes no such line, the grace is 5 slots"
-        )
-    if "protocol.urt.channelTypesBetweenLayers" not in raw.given:
-        notes.append(
-            f"{raw.label}: no protocol.urt.channelTypesBetweenLayers; read as the first of channelTypes everywhere. "
-            "PeersimGym's default has 10 rows, and its simulator does not start unless there are 10 layers"
-        )
-    return notes
-
-
 def _choice(fields: Fields, key: str, choices: tuple[str, ...]) -> str:
     value = fields.text(key)
     if value not in choices:
@@ -177,17 +177,16 @@ def _choice(fields: Fields, key: str, choices: tuple[str, ...]) -> str:
     return value
 
 
-def _check_simtype(fields: Fields) -> None:
-    reasons = {
-        "dag": "PeersimGym rejects it ('not yet supported'), and its base file names a class that does not exist",
-        "batch": "from Python it cannot be used: the environment sends a number where a list is required",
-        "basic-workload": "its trace cannot be played by task types; the workload 'trace' reads the trace's own file",
-    }
-    simtype = fields.text("simtype")
-    if simtype in reasons:
-        raise fields.error("simtype", f"{reasons[simtype]}; expected basic")
-    if simtype != "basic":
-        raise fields.error("simtype", "expected basic")
+def _simtype(fields: Fields, semantics: Semantics) -> str:
+    """Return the mode of the simulator; refuse those that nobody can play."""
+    simtype = _choice(fields, "simtype", ("basic", "basic-workload", "batch", "dag"))
+    if simtype == "dag":
+        reason = "PeersimGym rejects it ('not yet supported'), and its base file names a class that does not exist"
+        raise fields.error("simtype", f"{reason}; expected basic, basic-workload or batch")
+    if simtype == "batch" and semantics == "peersim":
+        reason = "from Python it cannot be used: the environment sends a number where a list is required"
+        raise fields.error("simtype", f"{reason}; --semantics correct reads it as decisions_per_step")
+    return simtype
 
 
 def _count_layers(fields: Fields) -> tuple[int, bool]:
@@ -419,6 +418,27 @@ def _types(fields: Fields, semantics: Semantics) -> tuple[TypeConfig, ...]:
     return tuple(
         TypeConfig(weight or least, size, instructions * cycles, deadline)
         for weight, size, instructions, cycles, deadline in zip(weights, sizes, work, per_cycle, deadlines, strict=True)
+    )
+
+
+def _trace(fields: Fields, semantics: Semantics) -> TraceConfig:
+    """Return the file of jobs and its units; refuse one that is missing or holds something else."""
+    given = fields.text(WORKLOAD_PATH)
+    path = Path(given).expanduser()
+    expected = f"expected the path of a JSON file of jobs with {', '.join(Job._fields)}"
+    if given.lower() in ("", "none"):
+        raise fields.error(WORKLOAD_PATH, f"PeersimGym's default is a file of its author's; {expected}")
+    if not path.is_file():
+        raise fields.error(WORKLOAD_PATH, f"no file {path.absolute()}; {expected}")
+    try:
+        read_jobs(path)
+    except WorkloadError as error:
+        raise fields.error(WORKLOAD_PATH, str(error)) from None
+    return TraceConfig(
+        path=str(path.resolve()),
+        work_hz=fields.number("protocol.clt.defaultCPUWorkload", 1e-9),
+        mb=fields.number("protocol.clt.defaultMemoryWorkload", 0.0),
+        deadline_s=_deadlines(fields, 1, semantics)[0],
     )
 
 

@@ -21,6 +21,7 @@ _TOPOLOGY = (
     "0,1,2,3,6,8;1,0,2,3,4,5,6,7,8,9;2,0,1,3,6,8,9;3,0,1,2,6,8,9;4,1,5,7;5,1,4,7;6,0,1,2,3,8,9;7,1,4,5;8,0,1,2,3,6;"
     "9,1,2,3,6"
 )
+WORKLOAD_PATH = "protocol.clt.workloadPath"
 WIRELESS_CLASS, FIBER_CLASS = "WirelessSNR", "OpticalFiberSNR"
 _CLASSES = "PeersimSimulator.peersim.env.Transport."
 
@@ -77,7 +78,7 @@ KEYS: dict[str, Key] = {
     "protocol.clt.dagWeights": Key("1", dead="only DAG mode reads it"),
     "protocol.clt.edges": Key("", dead="only DAG mode reads it"),
     "protocol.clt.vertices": Key("1", dead="only DAG mode reads it"),
-    "protocol.clt.workloadPath": Key("none", "workloadPath", "none"),
+    WORKLOAD_PATH: Key("none", "workloadPath", "none"),
     "protocol.clt.defaultCPUWorkload": Key("1e8", "defaultCPUWorkload", "2.4e+9"),
     "protocol.clt.defaultMemoryWorkload": Key("100", "defaultMemoryWorkload"),
     "protocol.cld.no_vms": Key("3", "cloud_no_vms"),

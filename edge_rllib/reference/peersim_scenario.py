@@ -21,6 +21,7 @@ MAX_ALIVE_TASKS = 8192  # memory of a world; PeersimGym has no limit
 _CLOUD_PLACES = 100_000  # PeersimGym's cloud has no limit
 # PeersimGym's rates of a pattern: from 1 to 10 by 1, a hundred ticks each
 _PATTERN: Tree = {"low_hz": 1.0, "high_hz": 10.0, "step_hz": 1.0, "piece_s": 100.0}
+_MS = 0.001  # PeersimGym takes a trace's durations for milliseconds
 _NO_POWER = {"idle_w": 0.0, "busy_w": 0.0, "transmit_w": 0.0}  # PeersimGym counts price units instead of joules
 
 
@@ -150,29 +151,43 @@ def _topology(config: PeersimConfig, names: Names, notes: list[str]) -> Tree:
 
 
 def _workload(config: PeersimConfig, names: Names) -> Tree:
-    types = []
-    for number, each in enumerate(config.types):
-        # U{d, ..., 2 d - 1} slots, d the least deadline in slots; documented as between d and 2 d
-        low_s, high_s = each.deadline_s, 2.0 * each.deadline_s - 1.0 / config.scale
-        types.append(
-            {
-                "name": f"type_{number}",
-                "share": each.weight,
-                "size_bits": BITS_PER_MB * each.size_mb,
-                "result_bits": BITS_PER_MB * each.size_mb,
-                "work_cycles": each.work_cycles,
-                "deadline_low_s": low_s,
-                "deadline_high_s": high_s if low_s > 0.0 else 0.0,
-                "priority": 0,
-            }
-        )
     pieces: dict[str, list[list[float]]] = {}
     for name, layer in zip(names.layers, config.layers, strict=True):
         if layer.has_clients and pieces.setdefault(name, rows := [list(piece) for piece in layer.pieces]) != rows:
             raise config.raw.error("schedules", f"machines of type {name} have different ones; expected one for a type")
-    schedules = [{"node_type": name, "pieces": rows} for name, rows in pieces.items()]
-    pattern = {"name": config.pattern, **_PATTERN} if config.pattern else None
-    return {"name": "task_types", "types": types, "schedules": schedules, "pattern": pattern}
+    rates: Tree = {
+        "schedules": [{"node_type": name, "pieces": rows} for name, rows in pieces.items()],
+        "pattern": {"name": config.pattern, **_PATTERN} if config.pattern else None,
+    }
+    if config.trace is not None:
+        return {
+            "name": "peersim_trace",
+            "path": config.trace.path,
+            "work_hz": config.trace.work_hz,
+            "time_scale": _MS,
+            "mem_bits": BITS_PER_MB * config.trace.mb,
+            **_deadline(config, config.trace.deadline_s),
+            **rates,
+        }
+    types = [
+        {
+            "name": f"type_{number}",
+            "share": each.weight,
+            "size_bits": BITS_PER_MB * each.size_mb,
+            "result_bits": BITS_PER_MB * each.size_mb,
+            "work_cycles": each.work_cycles,
+            **_deadline(config, each.deadline_s),
+            "priority": 0,
+        }
+        for number, each in enumerate(config.types)
+    ]
+    return {"name": "task_types", "types": types, **rates}
+
+
+def _deadline(config: PeersimConfig, least_s: float) -> Tree:
+    """Return the law of a deadline: U{d, ..., 2 d - 1} slots, d the least in slots; documented as d to 2 d."""
+    high_s = 2.0 * least_s - 1.0 / config.scale if least_s > 0.0 else 0.0
+    return {"deadline_low_s": least_s, "deadline_high_s": high_s}
 
 
 def _params(config: PeersimConfig, names: Names, semantics: Semantics) -> tuple[Tree, list[str]]:
@@ -180,6 +195,7 @@ def _params(config: PeersimConfig, names: Names, semantics: Semantics) -> tuple[
     params: Tree = {
         "slot_s": 1.0 / config.scale,
         "slots_per_step": config.slots_per_step,
+        "decisions_per_step": config.decisions_per_step,
         "horizon_slots": config.horizon_slots,
         "agent_nodes": [names.nodes[node] for node in config.controllers],
         "max_targets": len(names.nodes) + (config.cloud is not None),
@@ -200,6 +216,7 @@ def _params(config: PeersimConfig, names: Names, semantics: Semantics) -> tuple[
     queue_weight, exec_weight, comm_weight = config.delay_weights
     params["semantics"] = "peersim"
     params["peersim"] = {
+        **({} if config.trace is None else {"type_sampler": "exact"}),  # the client for traces draws by itself
         "scale": config.scale,
         "client_targets": "own_first" if config.client_is_self else "all",
         "expiry_grace_slots": config.grace_slots,

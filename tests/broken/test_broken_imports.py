@@ -11,6 +11,7 @@ from edge_rllib.reference.peersim_file import raw_from_mapping, raw_from_text, r
 from edge_rllib.reference.peersim_import import ImportOptions, import_peersim
 from edge_rllib.reference.peersim_scenario import to_scenario
 from envs.errors import ConfigError
+from envs.workloads.peersim_trace import SAMPLES
 
 DATA = Path(__file__).parents[1] / "reference" / "data"
 TWO_TIER = json.loads((DATA / "reference.json").read_text())["scenarios"]["R2_two_tier"]["config"]
@@ -23,6 +24,9 @@ MANUAL = {
     "MANUAL_FREQS": "1e7;1e7;3e7;3e7",
     "MANUAL_QMAX": "10;10;10;10",
 }
+PATH = "protocol.clt.workloadPath"
+UNIT = "protocol.clt.defaultCPUWorkload"
+TRACED = {"simtype": "basic-workload", PATH: str(SAMPLES / "peersim_jobs.json")}
 OPTIONS = EtherOptions(32e7, False, False)
 
 
@@ -73,9 +77,14 @@ def refusal_of(changes):
         ({"CONTROLLERS": "0;0"}, "CONTROLLERS", "expected at least one node, each once"),
         ({"CONTROLLERS": "first"}, "CONTROLLERS", "'first' is not a number"),
         ({"simtype": "dag"}, "simtype", "PeersimGym rejects it ('not yet supported')"),
-        ({"simtype": "batch"}, "simtype", "a number where a list is required"),
-        ({"simtype": "basic-workload"}, "simtype", "its trace cannot be played by task types"),
-        ({"simtype": "fast"}, "simtype", "expected basic"),
+        ({"simtype": "batch"}, "simtype", "a number where a list is required; --semantics correct reads it"),
+        ({"simtype": "fast"}, "simtype", "expected basic or basic-workload or batch or dag"),
+        ({**TRACED, PATH: "none"}, PATH, "default is a file of its author's; expected the path of a JSON file of jobs"),
+        ({**TRACED, PATH: None}, PATH, "default is a file of its author's; expected the path of a JSON file of jobs"),
+        ({**TRACED, PATH: "gone.json"}, PATH, "/gone.json; expected the path of a JSON file of jobs with max_cpu"),
+        ({**TRACED, PATH: str(DATA / "reference.json")}, PATH, "reference.json: expected a JSON object of jobs"),
+        ({**TRACED, UNIT: "0"}, UNIT, "'0' is not a number >= 1e-09"),
+        ({**TRACED, "protocol.clt.minDeadline": "5,6"}, "protocol.clt.minDeadline", "parser stops at a list"),
         ({"NO_NODES_PER_LAYERS": "2,3"}, "NO_NODES_PER_LAYERS", "5 nodes in all; expected SIZE = 4"),
         ({"NO_LAYERS": "3"}, "NO_NODES_PER_LAYERS", "2 entries; expected 3, NO_LAYERS"),
         ({"FREQS": "1e7"}, "FREQS", "1 entries; expected 2, one for each of NO_LAYERS"),

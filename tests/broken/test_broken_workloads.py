@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +16,11 @@ from envs.workloads.edge_apps import AppProfile, EdgeApps
 from envs.workloads.laws import Amount, Deadline, SizeProfile, TaskLaw
 from envs.workloads.mmpp import Mmpp
 from envs.workloads.negative_binomial import NegativeBinomial
+from envs.workloads.peersim_trace import Job, PeersimTrace, read_jobs
 from envs.workloads.periodic import Periodic
 from envs.workloads.poisson import Poisson
 from envs.workloads.schedule import Schedule
+from envs.workloads.task_types import NodeSchedule
 from envs.workloads.trace import Trace
 from envs.workloads.trace_file import read_trace
 from envs.workloads.workload import TaskTable, Workload, check_tasks
@@ -274,3 +277,53 @@ def test_weights_for_another_number_of_devices_are_rejected(pair):
     workload = Poisson(5.0, dataclasses.replace(TASK, device_weights=(1.0, 2.0)))
     with pytest.raises(ConfigError, match=r"device_weights has 2 numbers, but pair has 1 devices"):
         workload.tasks(Draws(1, 0, 0), pair, 10.0)
+
+
+JOB = '{"max_cpu": 100.0, "total_resources_duration": 1, "max_mem": %s}'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{1}", r"jobs.json, line 1: not valid JSON"),
+        ("[]", r"jobs.json: expected a JSON object of jobs, each an object with max_cpu, total_resources_d"),
+        ("{}", r"jobs.json: expected a JSON object of jobs"),
+        ('{"j_1": 3}', r"jobs.json: expected a JSON object of jobs"),
+        (f'{{"j_1": {JOB % 1}, "j_2": {JOB % -1}}}', r"job 'j_2', key 'max_mem' = -1; expected a finite number >= 0"),
+        (f'{{"j_1": {JOB % "true"}}}', r"job 'j_1', key 'max_mem' = True; expected a finite number >= 0"),
+        (f'{{"j_1": {JOB % "NaN"}}}', r"job 'j_1', key 'max_mem' = nan; expected a finite number >= 0"),
+        (f'{{"j_1": {JOB % 1}}}'.replace("max_mem", "max_memory"), r"job 'j_1': no 'max_mem'; is it 'max_memory'\?"),
+    ],
+)
+def test_files_that_hold_no_jobs_are_refused(tmp_path, text, message):
+    path = tmp_path / "jobs.json"
+    path.write_text(text)
+    with pytest.raises(WorkloadError, match=message):
+        read_jobs(path)
+
+
+PEERSIM_TRACE = PeersimTrace("none.json", 1e9, 1e-3, 8e8, 1.0, 2.0, (NodeSchedule("", ((1.0, 1.0),)),), None)
+
+
+def test_a_missing_file_of_jobs_is_refused_when_it_is_read(pair):
+    with pytest.raises(WorkloadError, match=r"PeersimTrace.path = 'none.json': no such file in .* nor a sample") as one:
+        PEERSIM_TRACE.tasks(Draws(1, 0, 0), pair, 1.0)
+    assert all(key in str(one.value) for key in Job._fields)
+    with pytest.raises(WorkloadError, match=r"cannot be read: No such file"):
+        read_jobs(Path("none.json"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"path": ""}, r"PeersimTrace.path = ''; expected the path of a JSON file"),
+        ({"work_hz": 0.0}, r"PeersimTrace.work_hz = 0.0; expected a finite number > 0"),
+        ({"time_scale": -1.0}, r"PeersimTrace.time_scale = -1.0; expected"),
+        ({"mem_bits": -1.0}, r"PeersimTrace.mem_bits = -1.0; expected"),
+        ({"deadline_high_s": 0.5}, r"deadline_low_s = 1.0; expected a number > 0 and <= deadline_high_s = 0.5"),
+        ({"schedules": ()}, r"schedules = \(\); expected at least one schedule"),
+    ],
+)
+def test_peersims_traces_refuse_values_out_of_range(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        dataclasses.replace(PEERSIM_TRACE, **changes)

@@ -15,6 +15,7 @@ from envs.fog.peersim.state import Setup
 from envs.scenario import Scenario
 from envs.topologies.layered import CHANNEL_TYPES, Layered
 from envs.topologies.topology import Topology
+from envs.workloads.peersim_trace import PeersimTrace
 from envs.workloads.task_types import TaskTypes
 
 BITS_PER_MB = 1e6 * BITS_PER_BYTE
@@ -95,15 +96,28 @@ def agent_nodes(topology: Topology, params: FogParams) -> I8:
     return np.array(sorted(topology.node_name.index(name) for name in named), np.int64)
 
 
+def types_of(scenario: Scenario) -> TaskTypes:
+    """Return the types and schedules of a scenario's tasks; raise ConfigError for a workload without types."""
+    workload = scenario.workload
+    if isinstance(workload, PeersimTrace):
+        if scenario.params.peersim.type_sampler != "exact":
+            raise ConfigError(
+                "params.peersim.type_sampler = 'binary_search': expected 'exact' with the workload 'peersim_trace', as "
+                "PeersimGym's client for traces draws every job equally often"
+            )
+        return workload.as_types()
+    if not isinstance(workload, TaskTypes):
+        raise ConfigError(
+            f"workload {type(workload).__name__}: with semantics 'peersim' expected 'task_types' or 'peersim_trace', "
+            "whose arrivals the world draws itself"
+        )
+    return workload
+
+
 def build_setup(scenario: Scenario, topology: Topology) -> Setup:
     """Return the arrays of a scenario; raise ConfigError for a workload without types or too many targets."""
     params: FogParams = scenario.params
-    workload = scenario.workload
-    if not isinstance(workload, TaskTypes):
-        raise ConfigError(
-            f"workload {type(workload).__name__}: with semantics 'peersim' expected 'task_types', whose arrivals "
-            "the world draws itself"
-        )
+    workload = types_of(scenario)
     facts = facts_of(scenario, topology)
     agents = agent_nodes(topology, params)
     agents = agents[agents != facts.cloud]
@@ -170,6 +184,12 @@ def _fill_nodes(setup: Setup, facts: Facts, topology: Topology, params: FogParam
 
 def _fill_entries(setup: Setup, facts: Facts, workload: TaskTypes, params: FogParams) -> None:
     switches = params.peersim
+    # each size once: the jobs of a trace are thousands
+    sizes, place = np.unique(
+        [[each.size_bits for each in workload.types], [each.result_bits for each in workload.types]],
+        return_inverse=True,
+    )
+    place = place.reshape(2, -1)
     for m, neighbours in enumerate(facts.neighbours):
         for k, other in enumerate(neighbours):
             number = int(setup.node["first_entry"][m]) + k
@@ -181,9 +201,8 @@ def _fill_entries(setup: Setup, facts: Facts, workload: TaskTypes, params: FogPa
                 may_take &= switches.cloud_client_tasks == "lost"
             row.is_stream = may_take and (k == 0 or switches.client_targets != "own")
             row.report_slots = delay_slots(facts, m, other, switches.report_bits, params.slot_s, switches)
-            for j, each in enumerate(workload.types):
-                setup.out_slots[number, j] = delay_slots(facts, m, other, each.size_bits, params.slot_s, switches)
-                setup.back_slots[number, j] = delay_slots(facts, m, other, each.result_bits, params.slot_s, switches)
+            slots = [delay_slots(facts, m, other, bits, params.slot_s, switches) for bits in sizes.tolist()]
+            setup.out_slots[number], setup.back_slots[number] = np.array(slots, np.int64)[place]
 
 
 def _fill_beliefs(setup: Setup, facts: Facts, workload: TaskTypes, topology: Topology, switches: PeersimParams) -> None:

@@ -16,7 +16,7 @@ from envs.fog.peersim import observe
 from envs.fog.peersim import state as s
 from envs.fog.peersim.figures import METRICS, summarise
 from envs.fog.peersim.rules import build_rewards, build_rules
-from envs.fog.peersim.setup import build_setup, fill_pieces
+from envs.fog.peersim.setup import build_setup, fill_pieces, types_of
 from envs.fog.peersim.state import N_ORDERS, PeersimState, Setup
 from envs.fog.peersim.step import begin_world, step_worlds, view_worlds
 from envs.rng import Draws, key_from_seed
@@ -30,7 +30,7 @@ class PeersimWorld(World):
     """B worlds of one scenario under PeersimGym's semantics; envs/fog/peersim/params.py names its peculiarities.
 
     The network is ``layered``, or any other: then its devices are clients that take tasks, and its links have their own
-    rates. The workload is ``task_types``; this world draws its arrivals itself.
+    rates. The workload is ``task_types`` or ``peersim_trace``; this world draws its arrivals itself.
     """
 
     def __init__(self, scenario: Scenario, n_worlds: int, seed: int, first_world_id: int) -> None:
@@ -39,7 +39,7 @@ class PeersimWorld(World):
         self.scenario = scenario
         self.topology: Topology = scenario.network()
         self.setup: Setup = build_setup(scenario, self.topology)
-        self._workload: TaskTypes = scenario.workload  # type: ignore[assignment]  # build_setup has checked it
+        self._workload: TaskTypes = types_of(scenario)
         self._params = params
         self._horizon_steps = params.horizon_slots // params.slots_per_step - 1
         if self._horizon_steps < 1 or params.decisions_per_step != 1:

@@ -259,3 +259,8 @@ def test_deadlines_are_whole_slots_between_their_bounds(lab):
 def test_workload_without_types_is_refused(scenario_of_devices):
     with pytest.raises(ConfigError, match="expected 'task_types'"):
         scenario_of_devices("poisson")
+
+
+def test_a_trace_is_refused_with_the_search_of_the_basic_client(scenario_of_devices):
+    with pytest.raises(ConfigError, match=r"type_sampler = 'binary_search': expected 'exact' with the workload"):
+        scenario_of_devices("peersim_trace")

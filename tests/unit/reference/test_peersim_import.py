@@ -14,6 +14,7 @@ from envs.scenario import make
 from envs.testing import check_world
 from envs.topologies.edge_list import EdgeList
 from envs.topologies.layered import Layered
+from envs.workloads.peersim_trace import PeersimTrace
 from envs.workloads.task_types import TaskTypes
 
 DATA = Path(__file__).parents[2] / "reference" / "data"
@@ -86,6 +87,50 @@ def test_imported_scenarios_load_again_and_play(tmp_path, changes, semantics):
 
 def test_an_imported_scenario_keeps_the_contract_of_worlds(tmp_path):
     scenario = imported(tmp_path, {**TWO_TIER, **CLOUDY}, "--semantics", "correct")
+    assert check_world(scenario).n_episodes == 6
+
+
+JOBS = {
+    "j_1": {"max_cpu": 100.0, "total_resources_duration": 300.0, "max_mem": 0.01},
+    "j_2": {"max_cpu": 50.0, "total_resources_duration": 400.0, "max_mem": 0.02},
+    "j_3": {"max_cpu": 200.0, "total_resources_duration": 100.0, "max_mem": 0.005},
+}
+
+
+@pytest.mark.parametrize("semantics", ["peersim", "correct"])
+def test_a_trace_of_jobs_plays_under_either_semantics(tmp_path, semantics, capsys):
+    path = tmp_path / "jobs.json"
+    path.write_text(json.dumps(JOBS))
+    units = {"protocol.clt.defaultCPUWorkload": "1e8", "protocol.clt.defaultMemoryWorkload": "100"}
+    mode = {"simtype": "basic-workload", "protocol.clt.workloadPath": str(path), **units}
+    scenario = imported(tmp_path, {**TWO_TIER, **CLOUDY, **mode, "SCALE": "2"}, "--semantics", semantics)
+    workload = scenario.workload
+    assert isinstance(workload, PeersimTrace)
+    assert workload.path == str(path)
+    types = workload.as_types().types
+    # 1 * 0.3 s, 0.5 * 0.4 s and 2 * 0.1 s of 1e8 Hz; 1, 2 and 0.5 MB of 8e6 bits
+    assert [each.work_cycles for each in types] == pytest.approx([3e7, 2e7, 2e7])
+    assert [each.size_bits for each in types] == pytest.approx([8e6, 16e6, 4e6])
+    # U{20000, ..., 39999} slots of half a second
+    assert (workload.deadline_low_s, workload.deadline_high_s) == (10000.0, 19999.5)
+    warnings = capsys.readouterr().err
+    assert "protocol.clt.workloadPath without a seed, so that no run of it repeats; here they follow" in warnings
+    assert "left out: protocol.clt.numberOfTasks, protocol.clt.weight, protocol.clt.CPI, protocol.clt.T" in warnings
+    if semantics == "peersim":
+        assert scenario.params.peersim.type_sampler == "exact"
+    assert check_world(scenario).n_episodes == 6
+
+
+def test_a_trace_without_its_mode_is_said_to_be_without_effect(tmp_path, capsys):
+    imported(tmp_path, {**TWO_TIER, "protocol.clt.workloadPath": "gone.json"})
+    assert "protocol.clt.workloadPath is without effect with simtype = basic" in capsys.readouterr().err
+
+
+def test_batches_are_as_many_decisions_as_an_agent_has_places(tmp_path, capsys):
+    contents = {**TWO_TIER, "simtype": "batch", "Q_MAX": "7,50", "CYCLES": "40"}
+    scenario = imported(tmp_path, contents, "--semantics", "correct")
+    assert scenario.params.decisions_per_step == 7  # the agents are nodes 0 and 1, of the first layer
+    assert "simtype = batch is read as decisions_per_step" in capsys.readouterr().err
     assert check_world(scenario).n_episodes == 6
 
 
