@@ -16,6 +16,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 
 from envs.arrays import BOOL, F4, F8, I8, allocate
+from envs.constants import LOCAL
 from envs.errors import DecisionError
 from envs.metrics import Metric
 
@@ -117,3 +118,18 @@ class World(ABC):
                 f"{decision.dtype} {decision.shape}" if isinstance(decision, np.ndarray) else type(decision).__name__
             )
             raise DecisionError(f"decision: expected an int64 array of shape {shape}, got {given}")
+
+    def refuse_masked(self, decision: I8, mask: BOOL) -> None:
+        """Raise DecisionError for the first target that ``mask`` (B, N, K) forbids; target 0 is always allowed."""
+        spec = self.spec
+        chosen = decision.reshape(spec.n_worlds, spec.n_agents, -1)
+        mask = mask.copy()
+        mask[:, :, LOCAL] = True
+        in_range = (chosen >= 0) & (chosen < spec.n_targets)
+        allowed = in_range & np.take_along_axis(mask, np.where(in_range, chosen, LOCAL), axis=2)
+        if not allowed.all():
+            b, n, d = (int(i) for i in np.argwhere(~allowed)[0])
+            options = np.flatnonzero(mask[b, n]).tolist()
+            raise DecisionError(
+                f"world {b}, agent {spec.agents[n]!r}: target {chosen[b, n, d]} is masked; allowed: {options}"
+            )

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from envs.arrays import F8, I8, allocate, check_entries, check_saved
-from envs.constants import LOCAL, PADDING
-from envs.errors import ConfigError, DecisionError
+from envs.constants import PADDING
+from envs.errors import ConfigError
 from envs.fog import state as s
 from envs.fog.arrivals import ArrivalTables
 from envs.fog.figures import METRICS, summarise
@@ -75,7 +75,8 @@ class FogWorld(World):
         """Advance every world by one step; see World.step."""
         self.check_decision(decision)
         if self._params.debug:
-            self._refuse_masked(decision)
+            has_task = self.state.agent["next_task"] >= 0
+            self.refuse_masked(decision, has_task[:, :, None] & (self.spec.target_node >= 0))
         spec = self.spec
         n_ended = step_worlds(
             out,
@@ -206,21 +207,6 @@ class FogWorld(World):
             out.final_sums[b] = self.state.sums[b]
             self.state.world["episode"][b] += 1
             self._begin_episode(int(b), out)
-
-    def _refuse_masked(self, decision: I8) -> None:
-        """Raise DecisionError for the first masked target."""
-        spec = self.spec
-        chosen = decision.reshape(spec.n_worlds, spec.n_agents, -1)
-        mask = (self.state.agent["next_task"] >= 0)[:, :, None] & (spec.target_node >= 0)
-        mask[:, :, LOCAL] = True
-        in_range = (chosen >= 0) & (chosen < spec.n_targets)
-        allowed = in_range & np.take_along_axis(mask, np.where(in_range, chosen, LOCAL), axis=2)
-        if not allowed.all():
-            b, n, d = (int(i) for i in np.argwhere(~allowed)[0])
-            options = np.flatnonzero(mask[b, n]).tolist()
-            raise DecisionError(
-                f"world {b}, agent {spec.agents[n]!r}: target {chosen[b, n, d]} is masked; allowed: {options}"
-            )
 
     def _build_spec(self, n_worlds: int) -> WorldSpec:
         params, network, topology = self._params, self.network, self.topology

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from envs.arrays import F8, I8, allocate, check_entries, check_key, check_saved
-from envs.constants import LOCAL, PADDING
-from envs.errors import ConfigError, DecisionError
+from envs.constants import PADDING
+from envs.errors import ConfigError
 from envs.fog.observe import View
 from envs.fog.params import FogParams
 from envs.fog.peersim import observe
@@ -74,7 +74,8 @@ class PeersimWorld(World):
         """Advance every world by one step; see World.step."""
         self.check_decision(decision)
         if self._params.debug:
-            self._refuse_masked(decision)
+            has_task = (self.state.agent["has_task"] == 1) | bool(self._rules.offers_without_task)
+            self.refuse_masked(decision, has_task[:, :, None] & (self.spec.target_node >= 0))
         if not step_worlds(out, decision, self.state, self.setup, self._rules, self._rewards):
             return
         for b in np.flatnonzero(out.truncated):
@@ -131,23 +132,6 @@ class PeersimWorld(World):
             pieces = self._workload.pieces(draws, self._params.horizon_s)
             for node, schedule in self._schedule_of.items():
                 fill_pieces(self.state.piece[b, node], np.array(pieces[schedule], np.float64), self._params.slot_s)
-
-    def _refuse_masked(self, decision: I8) -> None:
-        """Raise DecisionError for the first masked target."""
-        spec = self.spec
-        mask = np.broadcast_to(spec.target_node >= 0, (spec.n_worlds, spec.n_agents, spec.n_targets)).copy()
-        if not self._rules.offers_without_task:
-            mask &= (self.state.agent["has_task"] == 1)[:, :, None]
-        mask[:, :, LOCAL] = True
-        in_range = (decision >= 0) & (decision < spec.n_targets)
-        chosen = np.where(in_range, decision, LOCAL)[:, :, None]
-        allowed = in_range & np.take_along_axis(mask, chosen, axis=2)[:, :, 0]
-        if not allowed.all():
-            b, n = (int(i) for i in np.argwhere(~allowed)[0])
-            options = np.flatnonzero(mask[b, n]).tolist()
-            raise DecisionError(
-                f"world {b}, agent {spec.agents[n]!r}: target {decision[b, n]} is masked; allowed: {options}"
-            )
 
     def _build_spec(self, n_worlds: int) -> WorldSpec:
         params, setup, rules = self._params, self.setup, self._rules
