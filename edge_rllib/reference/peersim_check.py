@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from edge_rllib.reference.peersim_import import scenario_of
-from edge_rllib.reference.rows import Report, Row, Sample, equal_row, refused_row, unknown_row, z_row
+from edge_rllib.reference.rows import Report, Row, Sample, equal_row, refused_row, unknown_row, worst_row, z_row
 from envs.arrays import F8
 from envs.errors import EdgeError, UnknownName
 from envs.scenario import Scenario
@@ -25,7 +25,9 @@ from envs.topologies.layered import Layered
 from envs.workloads.task_types import TaskTypes
 
 Figures = dict[str, F8]
-Play = Callable[[Scenario, str, int, int], Figures]  # scenario, policy, worlds, seed -> metric -> (worlds,)
+Cell = Sample | tuple[Sample, ...] | None  # of a metric; of each node, for a list; of nothing that is a number
+# scenario, policy, worlds, seed -> metric -> (worlds,), of lists (worlds, nodes)
+Play = Callable[[Scenario, str, int, int], Figures]
 N_NETWORKS = 100  # where places or clocks are drawn, each of their episodes has a network of its own
 DEFAULT_EPISODES = 20
 _NOT_METRICS = ("policy", "seed", "steps")
@@ -112,27 +114,33 @@ def _sample(cell: Any, n_episodes: int) -> Sample | None:
     return None
 
 
-def _by_policy(episodes: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Sample | None]]:
-    results: dict[str, dict[str, Sample | None]] = {}
+def _by_policy(episodes: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Cell]]:
+    results: dict[str, dict[str, Cell]] = {}
     for policy in dict.fromkeys(str(row["policy"]) for row in episodes):
         own = [row for row in episodes if str(row["policy"]) == policy]
         results[policy] = {}
         for metric in (key for key in own[0] if key not in _NOT_METRICS):
-            values = [row.get(metric) for row in own]
-            if not all(isinstance(value, (int, float)) for value in values):
-                results[policy][metric] = None
-                continue
-            numbers = np.array(values, np.float64)
-            sd = float(numbers.std(ddof=1)) if len(numbers) > 1 else 0.0
-            results[policy][metric] = Sample(float(numbers.mean()), sd, len(numbers))
+            results[policy][metric] = _cell([row.get(metric) for row in own])
     return results
+
+
+def _cell(values: Sequence[Any]) -> Cell:
+    """Return what episodes say of a metric: numbers, or lists of one length; None for anything else."""
+    if all(isinstance(value, (int, float)) for value in values):
+        numbers = np.array(values, np.float64)
+        sd = float(numbers.std(ddof=1)) if len(numbers) > 1 else 0.0
+        return Sample(float(numbers.mean()), sd, len(numbers))
+    if all(isinstance(value, list) and value and len(value) == len(values[0]) for value in values):
+        cells = tuple(_cell(column) for column in zip(*values, strict=True))
+        return cells if all(isinstance(cell, Sample) for cell in cells) else None  # type: ignore[return-value]
+    return None
 
 
 def _check_scenario(
     file: str,
     name: str,
     entry: Mapping[str, Any],
-    results: Mapping[str, Mapping[str, Sample | None]],
+    results: Mapping[str, Mapping[str, Cell]],
     n_worlds: int,
     play: Play,
     seed: int,
@@ -155,13 +163,19 @@ def _check_scenario(
         if n_lost > 0.0:
             why = f"{n_lost:g} tasks found no place in our worlds (max_alive_tasks = {scenario.params.max_alive_tasks})"
             rows.append(refused_row(file, name, policy, why))
-        for metric, theirs in cells.items():
-            if theirs is None or metric not in ours:
-                mean = None if theirs is None else theirs.mean
-                rows.append(unknown_row(file, name, policy, metric, mean, "no such metric here"))
-            else:
-                rows.append(z_row(file, name, policy, metric, theirs, ours[metric]))
+        rows += [_metric_row(file, name, policy, metric, theirs, ours.get(metric)) for metric, theirs in cells.items()]
     return rows
+
+
+def _metric_row(file: str, name: str, policy: str, metric: str, theirs: Cell, ours: F8 | None) -> Row:
+    mean = theirs.mean if isinstance(theirs, Sample) else None
+    if theirs is None or ours is None:
+        return unknown_row(file, name, policy, metric, mean, "no such metric here")
+    if isinstance(theirs, Sample) and ours.ndim == 1:
+        return z_row(file, name, policy, metric, theirs, ours)
+    if isinstance(theirs, Sample) or ours.ndim == 1 or len(theirs) != ours.shape[1]:
+        return unknown_row(file, name, policy, metric, mean, f"ours is of shape {ours.shape[1:]}")
+    return worst_row(file, name, policy, metric, theirs, ours)
 
 
 def _figures(scenario: Scenario, policy: str, n_worlds: int, play: Play, seed: int) -> Figures:
@@ -195,9 +209,11 @@ def is_drawn(scenario: Scenario) -> bool:
     return not network.positions_m or any(layer.core_hz_spread > 0.0 for layer in network.layers)
 
 
-def _mean(values: F8) -> float:
-    finite = values[np.isfinite(values)]
-    return float(finite.mean()) if len(finite) else math.nan
+def _mean(values: F8) -> F8:
+    """Return the mean over worlds of those that have one."""
+    is_finite = np.isfinite(values)
+    total, n = np.where(is_finite, values, 0.0).sum(axis=0), is_finite.sum(axis=0)
+    return np.asarray(np.divide(total, n, out=np.full(np.shape(n), np.nan), where=n > 0), np.float64)
 
 
 def _check_derived(file: str, name: str, derived: Mapping[str, Any], scenario: Scenario) -> list[Row]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
@@ -93,6 +94,23 @@ def z_row(file: str, scenario: str, policy: str, metric: str, theirs: Sample, ou
         return Row(file, scenario, policy, metric, theirs.mean, mean, mean - theirs.mean, "equal", _state(is_equal))
     z = (mean - theirs.mean) / error
     return Row(file, scenario, policy, metric, theirs.mean, mean, z, f"|z| < {MAX_Z:g}", _state(abs(z) < MAX_Z))
+
+
+def worst_row(file: str, scenario: str, policy: str, metric: str, theirs: Sequence[Sample], ours: F8) -> Row:
+    """Return the comparison of a list of means (n,) with ours (worlds, n) by the one that is farthest off.
+
+    The tolerance makes the farthest of n lawful means as rarely too far as a single one.
+    """
+    each = [z_row(file, scenario, policy, metric, cell, ours[:, i]) for i, cell in enumerate(theirs)]
+    scores = [math.inf if row.score is None else abs(row.score) for row in each]
+    limit = -NormalDist().inv_cdf(NormalDist().cdf(-MAX_Z) / len(each))
+    is_ok = all(
+        score < limit if row.tolerance.startswith("|z|") else row.state == "ok"
+        for row, score in zip(each, scores, strict=True)
+    )
+    mean, what = float(np.mean([cell.mean for cell in theirs])), f"worst |z| of {len(each)} < {limit:.3g}"
+    own = float(np.mean([math.nan if row.ours is None else row.ours for row in each]))
+    return Row(file, scenario, policy, metric, mean, own, max(scores), what, _state(is_ok))
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,16 @@ import pytest
 
 from edge_rllib.cli.main import main
 from edge_rllib.reference.check import check_file, check_path
-from edge_rllib.reference.peersim_check import is_per_seed, is_statistics
+from edge_rllib.reference.peersim_check import is_per_seed, is_statistics, read_configuration
 from edge_rllib.reference.peersim_file import read_json
+from edge_rllib.reference.peersim_play import play_reference
 from edge_rllib.reference.peersim_trace import worst_z
 from envs.errors import ConfigError, UnknownName
 
 DATA = Path(__file__).parent / "data"
 REFERENCE = read_json(DATA / "reference.json")
 SCENARIOS = list(REFERENCE["scenarios"])
+R5 = REFERENCE["scenarios"]["R5_complete5_clientIsSelf_quirk"]
 METRICS = list(REFERENCE["metrics"])
 
 
@@ -182,6 +184,50 @@ def test_a_trace_of_another_network_is_not_compared(tmp_path):
     assert "no scenario of reference.json is named" in check_file(written(tmp_path, trace, "R9.json"), 4).notes[0]
 
 
+def test_what_agents_see_is_compared_only_where_it_is_of_the_same_nodes(tmp_path):
+    written(tmp_path, REFERENCE)
+    empty = [[node, [0, 0, 0], [10, 10, 10]] for node in (0, 1)]  # node 1 at a wrong place in the second slot
+    slots = [{"t": t, "trueQ": [0] * 4, "obs_node_Q_free": empty[: 2 - t] * (1 + t), "wind": 3} for t in (0, 1)]
+    report = check_file(written(tmp_path, {"local": slots}, "R2.json"), 20)
+    found = {row.metric: (row.state, row.theirs) for row in report.rows}
+    assert found["wind"][0] == found["obs_node_Q_free, node 1"][0] == "unknown"
+    # nothing has come before the third look: itself and the two servers in the list of node 0
+    for node in (0, 2, 3):
+        assert found[f"queue of node {node} as node 0 sees it, mean over slots"] == ("ok", 0.0)
+        assert found[f"free of node {node} as node 0 sees it, mean over slots"] == ("ok", 10.0)
+    assert len(found) == 4 + 2 + 6
+
+
+def test_figures_of_nodes_add_up_to_those_of_worlds():
+    figures = play_reference(read_configuration(R5, "reference", "R5"), "random", 4, 7)
+    totals = {
+        "per_node_processed": "worker_processed",
+        "per_node_received": "worker_received",
+        "per_node_drop_arrival": "worker_dropped_on_arrival",
+        "per_client_created": "created",
+    }
+    for nodes, total in totals.items():
+        assert figures[nodes].shape == (4, 5)
+        assert figures[nodes].sum(axis=1).tolist() == figures[total].tolist()
+        assert figures[total].sum() > 0.0
+
+
+def test_lists_are_compared_node_by_node(tmp_path):
+    written(tmp_path, with_scenario(derived={}))
+    rows = [{"policy": "local", "seed": seed, "list": [1 + seed % 2, 5], "odd": [1] * (1 + seed)} for seed in range(20)]
+    path = written(tmp_path, {"R2_two_tier": rows}, "per_seed.json")
+    both = np.array([[1.0, 5.0], [2.0, 5.0]] * 20)
+
+    def states_of(ours):
+        report = check_file(path, 40, lambda *_: {"list": ours, "odd": ours})
+        return [(row.metric, row.state) for row in report.rows]
+
+    assert states_of(both) == [("list", "ok"), ("odd", "unknown")]
+    assert states_of(both + [0.0, 1.0]) == [("list", "out"), ("odd", "unknown")]  # equal everywhere, but not to theirs
+    assert states_of(both + [3.0, 0.0]) == [("list", "out"), ("odd", "unknown")]
+    assert states_of(both[:, :1]) == [("list", "unknown"), ("odd", "unknown")]
+
+
 def test_a_series_is_as_far_as_its_farthest_slot():
     ours = np.array([[0.0, 0.0, 0.0], [1.0, 2.0, 3.0]])  # all equal in the first slot; mean 2, sd 1 in the second
     assert worst_z(np.array([0.0, 4.5]), ours) == 2.5
@@ -259,6 +305,7 @@ def test_json_is_printed_with_the_exit_code_of_the_table(tmp_path, capsys):
 def test_the_reference_data_are_reproduced():
     report = check_path(DATA, 400)
     assert [dataclasses.asdict(row) for row in report.rows if row.state in ("out", "refused")] == []
-    # 10 cells x 14 metrics, 32 rows without chance, 14 metrics and the energy of R1 by seed, 14 series of the trace,
-    # and the Alibaba workload
-    assert report.n_compared == 140 + 32 + 15 + 14 + 51
+    assert [row.metric for row in report.rows if row.state == "unknown" and row.policy != "-"] == []
+    # 10 cells x 14 metrics, 32 rows without chance, 14 metrics, the energy and 4 lists of R1 by seed, 2 x 21 series of
+    # the trace, and the Alibaba workload
+    assert report.n_compared == 140 + 32 + 19 + 42 + 51

@@ -262,6 +262,9 @@ def clear_world(state: PeersimState, setup: Setup, rules: Rules, b: int) -> None
         node.client_slot = -1
         node.n_lost_at_end = 0
         node.piece = 0
+        node.n_reached = 0
+        node.n_refused = 0
+        node.n_processed = 0
         first = setup.node[m].first_entry
         for entry in range(first, first + setup.node[m].n_entries):
             state.entry[b, entry].n_gaps = 0

@@ -150,6 +150,7 @@ def _conclude(state: PeersimState, setup: Setup, rules: Rules, b: int, m: int, t
     """End the service of a task and send its result on its way."""
     slot = state.world[b].slot
     state.task[b, task].finished_slot = slot
+    state.node[b, m].n_processed += 1
     state.sums[b, s.RUN_ON_TIER + setup.node[m].tier] += 1.0
     state.sums[b, s.HOPS] += state.task[b, task].n_hops
     state.task[b, task].hops_left = state.task[b, task].n_hops
@@ -324,7 +325,9 @@ def take_cloud_turn(state: PeersimState, setup: Setup, rules: Rules, b: int, m: 
 def _arrive_from_client(state: PeersimState, setup: Setup, rules: Rules, b: int, m: int, task: int) -> None:
     """Let a client's task arrive: it waits beside the queue, or in it where that is the rule."""
     state.sums[b, s.ARRIVED] += 1.0
+    state.node[b, m].n_reached += 1
     if n_tasks(state, b, m) >= setup.node[m].queue_places:
+        state.node[b, m].n_refused += 1
         _drop(state, setup, rules, b, m, task, s.QUEUE_FULL)
         return
     state.node[b, m].left_cycles += state.task[b, task].left_cycles
@@ -353,6 +356,7 @@ def _arrive_from_node(state: PeersimState, setup: Setup, rules: Rules, b: int, m
         return
     state.node[b, m].has_changed = 1
     if n_tasks(state, b, m) >= setup.node[m].queue_places:
+        state.node[b, m].n_refused += 1
         _drop(state, setup, rules, b, m, task, s.QUEUE_FULL)
         return
     state.node[b, m].left_cycles += state.task[b, task].left_cycles

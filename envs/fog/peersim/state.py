@@ -157,6 +157,9 @@ class NodeRow:
     client_slot: Annotated[int, "slot in which the node's client had its last turn, -1 before the first"]
     n_lost_at_end: Annotated[int, "dropped tasks that the client gives up in the last slot"]
     piece: Annotated[int, "piece of the client's schedule"]
+    n_reached: Annotated[int, "tasks of clients that reached the node, accepted or not"]
+    n_refused: Annotated[int, "tasks of clients and of other nodes that found no place"]
+    n_processed: Annotated[int, "tasks that the node finished"]
 
 
 class EntryRow:

@@ -5,7 +5,17 @@ import json
 import numpy as np
 import pytest
 
-from edge_rllib.reference.rows import Report, Sample, equal_row, info_row, join, refused_row, unknown_row, z_row
+from edge_rllib.reference.rows import (
+    Report,
+    Sample,
+    equal_row,
+    info_row,
+    join,
+    refused_row,
+    unknown_row,
+    worst_row,
+    z_row,
+)
 
 
 def test_z_is_the_difference_in_standard_errors():
@@ -35,6 +45,30 @@ def test_an_event_too_rare_for_their_few_episodes_is_no_difference():
     row = z_row("f", "s", "p", "m", Sample(0.0, 0.0, 20), ours)
     assert row.score == pytest.approx(0.02 / (np.sqrt(0.02) * np.sqrt(1 / 20 + 1 / 50)), rel=1e-6)
     assert row.state == "ok"
+
+
+def test_a_list_is_as_far_as_its_farthest_mean_and_may_be_a_little_farther_than_one():
+    # ours: 40 worlds of mean 0, sd 1; theirs 20 of sd 1: errors of sqrt(1 / 40 + 1 / 20)
+    ours = np.tile([[-1.0], [1.0]], (20, 4)) / np.sqrt(40 / 39)
+    error = np.sqrt(1 / 40 + 1 / 20)
+
+    def row_of(z, n):
+        cells = [Sample(z * error, 1.0, 20)] + [Sample(0.0, 1.0, 20)] * (n - 1)
+        return worst_row("f", "s", "p", "m", cells, ours[:, :n])
+
+    assert row_of(2.0, 4).score == pytest.approx(2.0)
+    assert [row_of(z, 1).state for z in (2.99, 3.01)] == ["ok", "out"]
+    # 3.4 is the normal law's quantile for a quarter of 0.135 %
+    assert [row_of(z, 4).state for z in (3.39, 3.41)] == ["ok", "out"]
+    assert row_of(3.0, 4).tolerance == "worst |z| of 4 < 3.4"
+
+
+def test_a_list_with_a_cell_without_variance_must_have_it_equal():
+    flat = np.zeros((40, 2))
+    assert worst_row("f", "s", "p", "m", [Sample(0.0, 0.0, 20)] * 2, flat).state == "ok"
+    far = worst_row("f", "s", "p", "m", [Sample(0.0, 0.0, 20), Sample(1.0, 0.0, 20)], flat)
+    assert (far.state, far.theirs, far.ours) == ("out", 0.5, 0.0)
+    assert worst_row("f", "s", "p", "m", [Sample(0.0, 0.0, 20)] * 2, flat * np.nan).state == "out"
 
 
 def test_only_compared_and_refused_rows_count():
