@@ -14,14 +14,15 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from edge_rllib.results import files, plots
 
 DRAWN = {
     "response_time_s_mean": "mean response time [s]",
-    "in_time_frac": "share of tasks in time [1]",
-    "drop_frac": "share of tasks dropped [1]",
-    "full_frac": "overload: share of full nodes [1]",
+    "in_time_frac": "tasks in time [%]",
+    "drop_frac": "tasks dropped [%]",
+    "full_frac": "overload: full nodes [%]",
 }
 ARROWS = {"in_time_frac": "higher is better"}
 TITLES = {
@@ -78,7 +79,7 @@ def table(found: Mapping[str, Any]) -> str:
     bound = next(iter(found["networks"].values()))["bound"]
     lines += [
         "",
-        f"{found['worlds']} held-out worlds a network, the same for all policies; training seeds {found['seeds']}.",
+        f"{found['worlds']} held-out worlds a network, the same for all policies; training seeds {_seeds(found)}.",
         f"Value: {found['value']}. In brackets: {found['interval']}. Last two columns: all tasks of all worlds as one.",
         f"Bound {bound['name']}: {bound['text']}. Score: (random - policy) / (random - bound).",
     ]
@@ -89,7 +90,7 @@ def draw(found: Mapping[str, Any]) -> Figure:
     """Draw a row a network and a column a figure: each policy with its interval, the bound as a dashed line."""
     networks, lead = found["networks"], found["lead"]
     n_policies = max(len(network["policies"]) for network in networks.values())
-    figure = Figure((15.0, 0.9 + (0.7 + 0.2 * n_policies) * len(networks)), layout="constrained")
+    figure = Figure((15.0, 0.9 + (0.6 + 0.24 * n_policies) * len(networks)), layout="constrained")
     grid, last = figure.subplots(len(networks), len(DRAWN), squeeze=False), list(networks)[-1]
     for line, (nodes, network) in zip(grid, networks.items(), strict=True):
         policies = ranked(network, lead)
@@ -100,10 +101,7 @@ def draw(found: Mapping[str, Any]) -> Figure:
                 bounds = [network["policies"][policy]["bound"] for policy in policies]
                 y = np.ravel([(place + 0.5, place - 0.5) for place in places])
                 axes.plot(np.repeat(np.array(bounds, float), 2), y, "--", color="#444444", linewidth=1.1, label="bound")
-                axes.set_xscale("log")
-                axes.set_xticks([0.2, 0.5, 1, 2, 5, 10, 20], ["0.2", "0.5", "1", "2", "5", "10", "20"])
-                axes.minorticks_off()
-                axes.legend(fontsize=8, frameon=False, loc="lower right")
+                axes.legend(fontsize=8, frameon=False, loc="upper right")
                 axes.set_yticks(places, policies, fontsize=8)
                 axes.set_ylabel(f"{nodes} nodes", fontsize=11)
             else:
@@ -116,27 +114,41 @@ def draw(found: Mapping[str, Any]) -> Figure:
 
 def caption(found: Mapping[str, Any]) -> str:
     """Return what was played and what points and bars are."""
-    n_seeds = {
-        len(row["seeds"]) for each in found["networks"].values() for row in each["policies"].values() if "seeds" in row
-    }
-    seeds = "-".join(str(n) for n in sorted(n_seeds))
     return (
-        f"{found['worlds']} held-out worlds a network, the same for all; {seeds} training seeds of each algorithm; "
-        f"points: interquartile mean; bars: {found['interval']}; dashed: zero-queue bound for as many finished tasks"
+        f"{found['worlds']} held-out worlds a network, the same for all; training seeds {_seeds(found)}; points and "
+        f"numbers: interquartile mean; bars: {found['interval']}; dashed: zero-queue bound for as many finished tasks"
     )
 
 
 def _draw_cell(axes: Any, network: Mapping[str, Any], policies: list[str], places: Any, name: str) -> None:
+    """Draw a figure of all policies; shares in percent."""
+    scale = 100.0 if name.endswith("_frac") else 1.0
+    lows = []
     for place, policy in zip(places, policies, strict=True):
         row = network["policies"][policy]
-        estimate = row["figures"][name]
-        if estimate["value"] is None:
+        estimate = {key: scale * value for key, value in row["figures"][name].items() if value is not None}
+        if "value" not in estimate:
             continue
+        lows.append(estimate["low"])
         marker = "D" if "seeds" in row else "o"
         axes.plot([estimate["low"], estimate["high"]], [place, place], color=plots.colour(policy), linewidth=2.5)
         axes.plot(estimate["value"], place, marker, color=plots.colour(policy), markersize=5)
+        number, end = _number(estimate["value"]), (estimate["high"], place)
+        axes.annotate(number, end, (5, -2.5), textcoords="offset points", fontsize=7)
+    if name != "in_time_frac" and all(low > 0.0 for low in lows):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_ylim(-0.7, len(policies) - 0.3)
+    axes.margins(x=0.12)
     axes.grid(axis="x", alpha=0.3)
     axes.tick_params(axis="x", labelsize=8)
+
+
+def _seeds(found: Mapping[str, Any]) -> str:
+    rows = [row for network in found["networks"].values() for row in network["policies"].values()]
+    return ", ".join(map(str, sorted({seed for row in rows for seed in row.get("seeds", [])})))
 
 
 def _word(difference: Mapping[str, float | None]) -> str:
