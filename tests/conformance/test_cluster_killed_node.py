@@ -50,7 +50,7 @@ def test_run_outlives_a_killed_node_and_takes_a_new_one_in(tmp_path: Path) -> No
     assert rows[-1]["faults/remote_worker_restarts"] >= 1
     assert rows[-1]["env_steps"] >= RUN["total_env_steps"]
     assert json.loads((folder / "status.json").read_text())["status"] == "finished"
-    assert set(json.loads((folder / "comparison.json").read_text())["policies"]) == {"learned", "local"}
+    assert set(json.loads((folder / "comparison.json").read_text())["policies"]) == {"learned", "local", "random"}
 
 
 def play(folder: Path) -> None:

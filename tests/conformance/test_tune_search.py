@@ -97,7 +97,7 @@ def test_search_ends_with_a_table_and_a_best_trial_that_is_a_result(
     assert all(row["error"] is None for row in rows)
     best = yaml.safe_load((folder / "best" / "config.yaml").read_text())
     assert best["algorithm"]["learning_rate"] == pytest.approx(rows[0]["algorithm.learning_rate"])
-    assert set(read_json(folder / "best" / "comparison.json")["policies"]) == {"learned", "local"}
+    assert set(read_json(folder / "best" / "comparison.json")["policies"]) == {"learned", "local", "random"}
     events = EventAccumulator(rows[0]["folder"])
     events.Reload()
     assert {"return/mean", "held_out/response_time_s/mean"} <= set(events.Tags()["scalars"])
