@@ -129,9 +129,10 @@ def test_submitted_run_is_followed_and_its_result_fetched(
 
     out = capfd.readouterr().out
     assert code == 0, out
-    assert "learned minus " in out  # the job's own output was followed
     assert "edge-rllib-part:" not in out
-    assert set(read_json(target / "comparison.json")["policies"]) == {"learned", "local", "random"}
+    comparison = read_json(target / "comparison.json")
+    assert set(comparison["policies"]) == {"learned", "local", "random"}
+    assert f"learned minus {comparison['best_rule']}: " in out  # the job's own output was followed
     assert read_json(target / "status.json")["env_steps"] == 80
     assert main(["evaluate", str(target), "--worlds", "2"]) == 0
     job = next(line.split()[1] for line in out.splitlines() if line.startswith("job: "))
