@@ -1,4 +1,4 @@
-"""The legend of array axes: one letter, one meaning, everywhere.
+"""The legend of array axes: one letter, or two, has one meaning everywhere.
 
 The order is always time, world, entity, attribute, so ``(T, B, N, F)``. A loop index is its axis in lower case.
 """
@@ -30,4 +30,6 @@ AXES: dict[str, str] = {
     "V": "machines of a cloud",
     "J": "types of tasks",
     "I": "pieces of a schedule",
+    "Se": "edge servers of a MEC world",
+    "Am": "amounts: the continuous parts of a decision",
 }

@@ -43,6 +43,11 @@ class WorldSpec:
     sum_names: tuple[str, ...]  # G names of the metric sums
     metrics: tuple[Metric, ...]  # figures that ``World.summarise`` derives
     is_horizon_exact: bool = True  # every episode that does not terminate has horizon_steps steps
+    has_local: bool = True  # target 0 is the agent's own node; else all targets are others
+    n_amounts: int = 0  # A, numbers that an agent decides on beside its target, such as the share to offload
+    amount_low: float = 0.0  # bounds of every amount
+    amount_high: float = 1.0
+    amount_names: tuple[str, ...] = ()  # A names
 
     def sizes(self) -> dict[str, int]:
         """Return the axis sizes of this batch."""
@@ -54,6 +59,7 @@ class WorldSpec:
             "S": self.n_state,
             "D": self.n_decisions,
             "G": len(self.sum_names),
+            "Am": self.n_amounts,
         }
 
 
@@ -67,6 +73,7 @@ class Outcome(NamedTuple):
     terminated: Annotated[BOOL, "B", "the world ended of itself"]
     truncated: Annotated[BOOL, "B", "the horizon cut the episode"]
     final_observation: Annotated[F4, "B N F", "last observation of worlds that ended in this step; else untouched"]
+    final_target_mask: Annotated[BOOL, "B N K", "target mask with final_observation; else untouched"]
     final_state: Annotated[F4, "B S", "global state with final_observation; else untouched"]
     final_sums: Annotated[F8, "B G", "metric sums of the episodes that ended in this step; else untouched"]
 
@@ -85,8 +92,10 @@ class World(ABC):
         """Start the first episode of every world; ``world_ids`` (B,) name the random streams, None keeps the ids."""
 
     @abstractmethod
-    def step(self, decision: I8, out: Outcome) -> None:
+    def step(self, decision: I8, out: Outcome, amounts: F8 | None = None) -> None:
         """Advance every world by one step; ``decision`` is (B, N), or (B, N, D) where an agent decides D tasks.
+
+        ``amounts`` (B, N, A) belong to it where an agent decides on amounts too, within the spec's bounds.
 
         A masked target counts as target 0 and is counted in the sum ``refused``; in debug mode it raises
         DecisionError.
@@ -107,8 +116,8 @@ class World(ABC):
     def summarise(self, sums: F8) -> dict[str, float]:
         """Return the figures of ``spec.metrics`` from metric sums (G,), of one episode or added over many."""
 
-    def check_decision(self, decision: I8) -> None:
-        """Raise DecisionError unless the array has the shape and dtype that ``step`` expects."""
+    def check_decision(self, decision: I8, amounts: F8 | None = None) -> None:
+        """Raise DecisionError unless the arrays have the shapes, dtypes and bounds that ``step`` expects."""
         spec = self.spec
         shape: tuple[int, ...] = (spec.n_worlds, spec.n_agents)
         if spec.n_decisions > 1:
@@ -118,13 +127,30 @@ class World(ABC):
                 f"{decision.dtype} {decision.shape}" if isinstance(decision, np.ndarray) else type(decision).__name__
             )
             raise DecisionError(f"decision: expected an int64 array of shape {shape}, got {given}")
+        if spec.n_amounts or amounts is not None:
+            self._check_amounts(amounts)
+
+    def _check_amounts(self, amounts: F8 | None) -> None:
+        spec = self.spec
+        shape = (spec.n_worlds, spec.n_agents, spec.n_amounts)
+        if not isinstance(amounts, np.ndarray) or amounts.shape != shape or amounts.dtype != np.float64:
+            given = f"{amounts.dtype} {amounts.shape}" if isinstance(amounts, np.ndarray) else type(amounts).__name__
+            expected = f"a float64 array of shape {shape}" if spec.n_amounts else "none: decisions are targets alone"
+            raise DecisionError(f"amounts: expected {expected}, got {given}")
+        low, high = spec.amount_low, spec.amount_high
+        if not (amounts.min() >= low and amounts.max() <= high):  # NaN fails both
+            b, n, a = (int(i) for i in np.argwhere(~((amounts >= low) & (amounts <= high)))[0])
+            raise DecisionError(
+                f"world {b}, agent {spec.agents[n]!r}: {spec.amount_names[a]} = {amounts[b, n, a]:g}; "
+                f"expected a number in [{low:g}, {high:g}]"
+            )
 
     def refuse_masked(self, decision: I8, mask: BOOL) -> None:
         """Raise DecisionError for the first target that ``mask`` (B, N, K) forbids; target 0 is always allowed."""
         spec = self.spec
         chosen = decision.reshape(spec.n_worlds, spec.n_agents, -1)
         mask = mask.copy()
-        mask[:, :, LOCAL] = True
+        mask[:, :, LOCAL] |= spec.has_local
         in_range = (chosen >= 0) & (chosen < spec.n_targets)
         allowed = in_range & np.take_along_axis(mask, np.where(in_range, chosen, LOCAL), axis=2)
         if not allowed.all():

@@ -41,7 +41,7 @@ class EdgeMultiAgentEnv(MultiAgentEnv):
         self.observation_spaces = dict.fromkeys(spec.agents, observation_space)
         self.action_spaces = dict.fromkeys(spec.agents, action_space)
         self._out = self.world.outcome()
-        self._all_allowed: BOOL = np.ones_like(self._out.target_mask[0])
+
         self._is_begun = False  # the world has reset itself, or was never reset
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Dicts:
@@ -63,7 +63,7 @@ class EdgeMultiAgentEnv(MultiAgentEnv):
         self._is_begun = terminated or truncated
         seen: tuple[F4, BOOL, F4] = (out.observation[0], out.target_mask[0], out.state[0])
         if self._is_begun:
-            seen = (out.final_observation[0], self._all_allowed, out.final_state[0])
+            seen = (out.final_observation[0], out.final_target_mask[0], out.final_state[0])
         rewards = {agent: float(out.reward[0, n]) for n, agent in enumerate(self.possible_agents)}
         return self._observations(*seen), rewards, {"__all__": terminated}, {"__all__": truncated}, {}
 

@@ -8,18 +8,19 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from envs.adapters.decisions import joint_space, parse
 from envs.adapters.session import RENDER_FPS, RENDER_MODES, Session, sum_of_rewards
-from envs.arrays import F4, I8
+from envs.arrays import F4
 from envs.constants import OBSERVATION_LIMIT
 from envs.scenario import Scenario
 from envs.world import Outcome, WorldSpec
 
 
-def joint_spaces(spec: WorldSpec) -> tuple[spaces.Box, spaces.MultiDiscrete]:
-    """Return the spaces of the joint agent: observations (N * F,) and decisions (N * D,), agent by agent."""
+def joint_spaces(spec: WorldSpec) -> tuple[spaces.Box, Any]:
+    """Return the spaces of the joint agent: observations (N * F,) and decisions, agent by agent."""
     limit = OBSERVATION_LIMIT
     observations = spaces.Box(-limit, limit, (spec.n_agents * spec.n_features,), np.float32)
-    return observations, spaces.MultiDiscrete([spec.n_targets] * (spec.n_agents * spec.n_decisions))
+    return observations, joint_space(spec)
 
 
 def joint_mask(out: Outcome, spec: WorldSpec, b: int | slice) -> Any:
@@ -27,7 +28,7 @@ def joint_mask(out: Outcome, spec: WorldSpec, b: int | slice) -> Any:
     return np.repeat(out.target_mask[b], spec.n_decisions, axis=-2).astype(np.int8)
 
 
-class JointWorld(gym.Env[F4, I8]):
+class JointWorld(gym.Env[F4, Any]):
     """The joint agent of one world; its reward is the sum over agents.
 
     ``info["action_mask"]`` (N * D, K) int8 says what is allowed next; a masked target counts as local. The ``info`` of
@@ -50,10 +51,11 @@ class JointWorld(gym.Env[F4, I8]):
         self._session.begin(seed)
         return self._session.out.observation[0].flatten(), self._mask()
 
-    def step(self, action: I8) -> tuple[F4, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[F4, float, bool, bool, dict[str, Any]]:
         """Advance the world by one step."""
         session = self._session
-        session.step(session.integers(action, self.action_space.shape, "joint decision"))
+        shape = (session.spec.n_agents * session.spec.n_decisions,)
+        session.step(parse(action, session.spec, shape, session.spec.n_agents, "joint decision"))
         out = session.out
         terminated, truncated = bool(out.terminated[0]), bool(out.truncated[0])
         is_over = terminated or truncated

@@ -8,9 +8,10 @@ import numpy as np
 from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
+from envs.adapters.decisions import Decision, agent_space, parse
 from envs.adapters.session import RENDER_FPS, RENDER_MODES, Session
 from envs.arrays import BOOL, F4
-from envs.constants import LOCAL, OBSERVATION_LIMIT
+from envs.constants import OBSERVATION_LIMIT
 from envs.errors import DecisionError
 from envs.scenario import Scenario
 
@@ -54,11 +55,7 @@ class ParallelWorld(ParallelEnv[str, _Observation, Any]):
                     "action_mask": mask if n_decisions == 1 else spaces.Tuple([mask] * n_decisions),
                 }
             )
-            self.action_spaces[agent] = (
-                spaces.Discrete(spec.n_targets)
-                if n_decisions == 1
-                else spaces.MultiDiscrete([spec.n_targets] * n_decisions)
-            )
+            self.action_spaces[agent] = agent_space(spec)
         self.state_space = spaces.Box(-limit, limit, (spec.sizes()["S"],), np.float32)
         self._state: F4 = np.zeros(self.state_space.shape, np.float32)
 
@@ -91,8 +88,7 @@ class ParallelWorld(ParallelEnv[str, _Observation, Any]):
         if not actions:
             return {}, {}, {}, {}, {}
         session = self._session
-        shape = () if session.spec.n_decisions == 1 else (session.spec.n_decisions,)
-        session.step(np.stack([session.integers(actions[agent], shape, agent) for agent in self.agents]))
+        session.step(self._joint(actions))
         out, agents = session.out, self.agents
         terminated, truncated = bool(out.terminated[0]), bool(out.truncated[0])
         rewards = {agent: float(reward) for agent, reward in zip(agents, out.reward[0], strict=True)}
@@ -100,9 +96,7 @@ class ParallelWorld(ParallelEnv[str, _Observation, Any]):
         if terminated or truncated:
             figures = session.figures(0)
             infos = {agent: {"figures": figures} for agent in agents}
-            local_only = np.zeros_like(out.target_mask[0])
-            local_only[:, LOCAL] = True
-            observations = self._observations(out.final_observation[0], local_only)
+            observations = self._observations(out.final_observation[0], out.final_target_mask[0])
             self._state = out.final_state[0].copy()
             self.agents = []
         else:
@@ -124,6 +118,13 @@ class ParallelWorld(ParallelEnv[str, _Observation, Any]):
     def close(self) -> None:
         """Close the window, if there is one."""
         self._session.close()
+
+    def _joint(self, actions: dict[str, Any]) -> Decision:
+        spec = self._session.spec
+        shape = () if spec.n_decisions == 1 else (spec.n_decisions,)
+        parts = [parse(actions[agent], spec, shape, 1, agent) for agent in self.agents]
+        amounts = None if not spec.n_amounts else np.stack([part.amounts for part in parts if part.amounts is not None])
+        return Decision(np.stack([part.target for part in parts]), amounts)
 
     def _observations(self, observation: F4, mask: BOOL) -> dict[str, _Observation]:
         rows, masks, n_decisions = observation.copy(), mask.astype(np.int8), self._session.spec.n_decisions

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from envs.adapters.decisions import Decision
 from envs.arrays import F8, I8
 from envs.constants import TIER_NAMES
-from envs.errors import ConfigError, DecisionError
+from envs.errors import ConfigError
 from envs.scenario import Scenario, make
 from envs.viewer.glimpse import watchable
 from envs.viewer.recorder import can_be_watched, new_recorder
@@ -76,12 +77,15 @@ class Session:
             self._watcher = Watcher(self.world)
         self._show()
 
-    def step(self, decision: I8) -> None:
-        """Advance all worlds; the decision has any shape of B x N x D entries."""
+    def step(self, decision: Decision) -> None:
+        """Advance all worlds; targets have any shape of B x N x D entries, amounts of B x N x A."""
         spec = self.spec
         shape = (spec.n_worlds, spec.n_agents, spec.n_decisions)[: 3 if spec.n_decisions > 1 else 2]
-        given = np.ascontiguousarray(decision, np.int64).reshape(shape)
-        self.world.step(given, self.out)
+        given = np.ascontiguousarray(decision.target, np.int64).reshape(shape)
+        if decision.amounts is None:
+            self.world.step(given, self.out)
+        else:
+            self.world.step(given, self.out, decision.amounts.reshape(*shape, spec.n_amounts))
         if self._watcher is not None:
             self._watcher.see(given)
         ended = self.out.terminated | self.out.truncated
@@ -93,16 +97,6 @@ class Session:
     def figures(self, b: int) -> dict[str, float]:
         """Return the figures of the episode that a world has just ended."""
         return self.world.summarise(self.out.final_sums[b])
-
-    def integers(self, decision: Any, shape: tuple[int, ...], whose: str) -> I8:
-        """Return decisions from outside as int64; raise DecisionError for a wrong shape or a target out of range."""
-        given = np.asarray(decision)
-        if given.dtype.kind not in "iu" or given.shape != shape:
-            raise DecisionError(f"{whose}: expected integers of shape {shape}, got {given.dtype} {given.shape}")
-        n_targets = self.spec.n_targets
-        if ((given < 0) | (given >= n_targets)).any():
-            raise DecisionError(f"{whose}: targets are 0 .. {n_targets - 1}, got {given.tolist()}")
-        return given.astype(np.int64)
 
     def render(self, b: int) -> Any:
         """Return a world as its render mode has it: text, a picture (H, W, 3) of bytes, or None without a mode.

@@ -8,14 +8,15 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from envs.adapters.decisions import parse
 from envs.adapters.joint_env import joint_mask, joint_spaces
 from envs.adapters.session import BATCH_RENDER_MODES, RENDER_FPS, Session, sum_of_rewards
-from envs.arrays import BOOL, F4, F8, I8
+from envs.arrays import BOOL, F4, F8
 from envs.errors import ConfigError
 from envs.scenario import Scenario
 
 
-class VectorWorlds(VectorEnv[F4, I8, F8]):
+class VectorWorlds(VectorEnv[F4, Any, F8]):
     """The joint agents of B worlds; see JointWorld. Worlds that end begin their next episode in the same step.
 
     ``infos["action_mask"]`` is (B, N * D, K) int8. Of worlds that ended, ``infos["final_obs"]`` holds the last
@@ -47,10 +48,12 @@ class VectorWorlds(VectorEnv[F4, I8, F8]):
         self._session.begin(seed)
         return self._observation(), self._infos()
 
-    def step(self, actions: I8) -> tuple[F4, F8, BOOL, BOOL, dict[str, Any]]:
+    def step(self, actions: Any) -> tuple[F4, F8, BOOL, BOOL, dict[str, Any]]:
         """Advance every world by one step."""
         session = self._session
-        session.step(session.integers(actions, self.action_space.shape or (), "joint decisions"))
+        spec = session.spec
+        shape = (self.num_envs, spec.n_agents * spec.n_decisions)
+        session.step(parse(actions, spec, shape, spec.n_agents, "joint decisions"))
         out = session.out
         infos = self._infos()
         for b in np.flatnonzero(out.terminated | out.truncated):

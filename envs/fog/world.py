@@ -71,9 +71,9 @@ class FogWorld(World):
         out.terminated[:] = False
         out.truncated[:] = False
 
-    def step(self, decision: I8, out: Outcome) -> None:
+    def step(self, decision: I8, out: Outcome, amounts: F8 | None = None) -> None:
         """Advance every world by one step; see World.step."""
-        self.check_decision(decision)
+        self.check_decision(decision, amounts)
         if self._params.debug:
             has_task = self.state.agent["next_task"] >= 0
             self.refuse_masked(decision, has_task[:, :, None] & (self.spec.target_node >= 0))
@@ -203,6 +203,7 @@ class FogWorld(World):
         """Keep the last observation and the sums of the worlds that ended, and begin their next episodes."""
         for b in np.flatnonzero(out.truncated):
             out.final_observation[b] = out.observation[b]
+            out.final_target_mask[b] = out.target_mask[b]
             out.final_state[b] = out.state[b]
             out.final_sums[b] = self.state.sums[b]
             self.state.world["episode"][b] += 1

@@ -76,9 +76,9 @@ class MatchingWorld(World):
         out.truncated[:] = False
         self._observe(out)
 
-    def step(self, decision: I8, out: Outcome) -> None:
+    def step(self, decision: I8, out: Outcome, amounts: F8 | None = None) -> None:
         """Pay the agents that chose the paying target."""
-        self.check_decision(decision)
+        self.check_decision(decision, amounts)
         worlds = np.arange(self.spec.n_worlds)
         allowed = self._allowed[worlds, self._step]
         refused = ~np.take_along_axis(allowed, decision[:, :, None], 2)[:, :, 0]
@@ -95,8 +95,9 @@ class MatchingWorld(World):
         out.truncated[:] = self._step >= self.params.horizon_steps
         if out.truncated.any():
             ended = np.flatnonzero(out.truncated)
-            observation, state = self._seen(ended)
+            observation, state, mask = self._seen(ended)
             out.final_observation[ended], out.final_state[ended] = observation, state
+            out.final_target_mask[ended] = mask
             out.final_sums[ended] = self._sums[ended]
             for b in ended:
                 self._episode[b] += 1
@@ -138,18 +139,17 @@ class MatchingWorld(World):
         self._step[b] = 0
         self._sums[b] = 0.0
 
-    def _seen(self, worlds: I8) -> tuple[Any, Any]:
+    def _seen(self, worlds: I8) -> tuple[Any, Any, Any]:
         params, step = self.params, self._step[worlds]
         allowed = self._allowed[worlds, step]
         shown = np.arange(params.n_targets) == self._pays[worlds, step + params.lag_steps][:, :, None]
         own = np.stack(np.broadcast_arrays(allowed[:, :, 1:].any(-1), (step / params.horizon_steps)[:, None]), -1)
         targets = np.stack((shown, allowed), -1).reshape(len(worlds), params.n_agents, -1)
-        return np.concatenate((own, targets), -1), shown.reshape(len(worlds), -1)
+        return np.concatenate((own, targets), -1), shown.reshape(len(worlds), -1), allowed
 
     def _observe(self, out: Outcome) -> None:
         worlds = np.arange(self.spec.n_worlds)
-        out.observation[:], out.state[:] = self._seen(worlds)
-        out.target_mask[:] = self._allowed[worlds, self._step]
+        out.observation[:], out.state[:], out.target_mask[:] = self._seen(worlds)
 
 
 def _spec(name: str, params: MatchingParams, n_worlds: int) -> WorldSpec:

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from envs.arrays import BOOL, I8, ArrayError, check_record
+from envs.arrays import BOOL, F8, I8, ArrayError, check_record
 from envs.constants import OBSERVATION_LIMIT
 from envs.errors import EdgeError
 from envs.world import Outcome, World
 
 _SHOWN = ("observation", "state")
 _FINAL = ("final_observation", "final_state", "final_sums")
+_FINAL_MASK = "final_target_mask"
 
 
 class ConformanceError(EdgeError, AssertionError):
@@ -42,15 +43,19 @@ class Watched:
             raise ConformanceError(f"{self._name}: after reset, reward, terminated and truncated must be zero")
         return _copy(out)
 
-    def step(self, decision: I8) -> Outcome:
+    def step(self, decision: I8, amounts: F8 | None = None) -> Outcome:
         """Step the world and return a copy of what it wrote."""
         out, other = self._outs = self._outs[::-1]
         at = f"at step {int(self.age.max())} of an episode"
         _poison(out)
-        before, given = _copy(other), decision.copy()
-        self.world.step(decision, out)
+        parts = [decision] if amounts is None else [decision, amounts]
+        before, given = _copy(other), [part.copy() for part in parts]
+        if amounts is None:
+            self.world.step(decision, out)
+        else:
+            self.world.step(decision, out, amounts)
         self.age += 1
-        if not np.array_equal(decision, given):
+        if not all(np.array_equal(part, copy) for part, copy in zip(parts, given, strict=True)):
             raise ConformanceError(f"{self._name}: step changed the caller's decisions {at}")
         compare(self._name, f"step wrote into an outcome of an earlier step {at}", before, other)
         self._check_shown(out, at)
@@ -67,8 +72,13 @@ class Watched:
             raise ConformanceError(f"{self._name}: {error} {at}") from None
         for name in _SHOWN:
             self._check_range(name, getattr(out, name), at)
-        if not out.target_mask[:, :, 0].all():
-            raise ConformanceError(f"{self._name}: target_mask[..., 0] is False {at}; local is always allowed")
+        self._check_mask("target_mask", out.target_mask, at)
+
+    def _check_mask(self, name: str, mask: BOOL, at: str) -> None:
+        if self.world.spec.has_local and not mask[:, :, 0].all():
+            raise ConformanceError(f"{self._name}: {name}[..., 0] is False {at}; local is always allowed")
+        if not mask.any(-1).all():
+            raise ConformanceError(f"{self._name}: {name} of an agent has no allowed target {at}")
 
     def _check_range(self, name: str, values: Any, at: str) -> None:
         is_bad = ~(np.abs(values) <= OBSERVATION_LIMIT)
@@ -95,6 +105,9 @@ class Watched:
                 raise ConformanceError(f"{self._name}: {name} of a world that ended was not written {at}")
         for name in _FINAL[:2]:
             self._check_range(name, getattr(out, name)[ended], at)
+        if out.final_target_mask[~ended].any():
+            raise ConformanceError(f"{self._name}: {_FINAL_MASK} of a world that did not end was written {at}")
+        self._check_mask(_FINAL_MASK, out.final_target_mask[ended], at)
         for b in np.flatnonzero(ended):
             self._check_figures(self.world.summarise(out.final_sums[b]))
         self.age[ended] = 0
@@ -138,3 +151,4 @@ def _poison(out: Outcome) -> None:
     for array in out:
         array.fill(np.nan if array.dtype.kind == "f" else True)
     out.target_mask.fill(False)
+    out.final_target_mask.fill(False)

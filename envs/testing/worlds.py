@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from envs.arrays import BOOL, I8
+from envs.arrays import BOOL, F8, I8
 from envs.baselines.base import nth_allowed
 from envs.constants import LOCAL
 from envs.errors import DecisionError
@@ -20,7 +20,8 @@ from envs.world import Outcome, World, WorldSpec
 
 WorldFactory = Callable[[int, int, int], World]  # (n_worlds, seed, first_world_id) -> World
 FIRST_WORLD_ID = 11
-_HISTORY = list[tuple[I8, Outcome]]
+_Given = tuple[I8, F8 | None]  # targets, and amounts where agents decide on amounts
+_HISTORY = list[tuple[_Given, Outcome]]
 
 
 class WorldReport(NamedTuple):
@@ -55,10 +56,11 @@ def check_world(subject: Scenario | WorldFactory, n_worlds: int = 3, n_episodes:
         if step == snapshot_step:
             snapshot = batch.world.snapshot()
             pickled, ages = _pickle(snapshot, spec), batch.age.copy()
-        decision = _random_decision(rng, seen.target_mask, spec)
-        seen = batch.step(decision)
-        _check_same(spec, f"at step {step}", seen, twin.step(decision), alone.step(decision[-1:]))
-        history.append((decision, seen))
+        decision, amounts = _random_decision(rng, seen.target_mask, spec), _random_amounts(rng, spec)
+        seen = batch.step(decision, amounts)
+        last = None if amounts is None else amounts[-1:]
+        _check_same(spec, f"at step {step}", seen, twin.step(decision, amounts), alone.step(decision[-1:], last))
+        history.append(((decision, amounts), seen))
         if step > snapshot_step and not spec.is_horizon_exact and batch.n_ended >= n_episodes * n_worlds:
             break
     if pickle.dumps(snapshot) != pickled:
@@ -80,11 +82,15 @@ def _check_spec(spec: WorldSpec) -> None:
     sizes, n_agents = spec.sizes(), spec.n_agents
     shapes = {"agent_tier": (n_agents,), "target_node": (n_agents, spec.n_targets)}
     facts = {
-        "every size is at least 1": min(sizes.values()) >= 1 and spec.horizon_steps >= 1 and spec.step_s > 0.0,
+        "every size is at least 1": min(size for axis, size in sizes.items() if axis != "Am") >= 1,
+        "an episode has a length": spec.horizon_steps >= 1 and spec.step_s > 0.0,
         "agents are N different names": len(set(spec.agents)) == len(spec.agents) == n_agents,
         "feature_names are F different names": len(set(spec.feature_names)) == sizes["F"] == len(spec.feature_names),
         "F = own_features + K * target_features": sizes["F"]
         == spec.own_features + spec.n_targets * spec.target_features,
+        "amount_names are A different names": len(set(spec.amount_names)) == spec.n_amounts == len(spec.amount_names),
+        "amount_low < amount_high": spec.amount_low < spec.amount_high,
+        "with amounts an agent takes one decision a step": spec.n_decisions == 1 or not spec.n_amounts,
         "sum_names are different": len(set(spec.sum_names)) == len(spec.sum_names),
         "sum_names holds 'refused'": "refused" in spec.sum_names,
         "metrics have different names": len({metric.name for metric in spec.metrics}) == len(spec.metrics),
@@ -96,20 +102,32 @@ def _check_spec(spec: WorldSpec) -> None:
 
 
 def _check_wrong_decisions(world: World) -> None:
-    """Check that decisions of another dtype or shape are refused."""
-    spec, out = world.spec, world.outcome()
-    right = _random_decision(np.random.default_rng(0), np.ones((spec.n_worlds, spec.n_agents, 1), np.bool_), spec)
+    """Check that decisions of another dtype or shape are refused, and amounts beyond their bounds."""
+    spec, rng = world.spec, np.random.default_rng(0)
+    right = _random_decision(rng, np.ones((spec.n_worlds, spec.n_agents, 1), np.bool_), spec)
+    amounts = _random_amounts(rng, spec)
     for wrong in (right.astype(np.int32), right[:, :-1], right.tolist()):
         given = f"{wrong.dtype} {wrong.shape}" if isinstance(wrong, np.ndarray) else "a list"
-        try:
-            world.step(wrong, out)  # type: ignore[arg-type]
-        except DecisionError:
-            continue
-        except Exception as error:
-            raise ConformanceError(
-                f"{spec.scenario}: {given} as decision: expected DecisionError, got {error!r}"
-            ) from error
-        raise ConformanceError(f"{spec.scenario}: {given} as decision was accepted; expected DecisionError")
+        _check_refused(world, f"{given} as decision", wrong, amounts)
+    if amounts is None:
+        return
+    for odd in (spec.amount_low - 0.1, spec.amount_high + 0.1, np.nan):
+        beyond = amounts.copy()
+        beyond[-1, -1, -1] = odd
+        _check_refused(world, f"an amount of {odd:g}", right, beyond)
+    for label, wrong in {"no amounts": None, "amounts in float32": amounts.astype(np.float32)}.items():
+        _check_refused(world, label, right, wrong)
+
+
+def _check_refused(world: World, label: str, decision: Any, amounts: Any) -> None:
+    spec = world.spec
+    try:
+        world.step(decision, world.outcome(), **({"amounts": amounts} if spec.n_amounts else {}))
+    except DecisionError:
+        return
+    except Exception as error:
+        raise ConformanceError(f"{spec.scenario}: {label}: expected DecisionError, got {error!r}") from error
+    raise ConformanceError(f"{spec.scenario}: {label}: accepted; expected DecisionError")
 
 
 def _pickle(snapshot: dict[str, Any], spec: WorldSpec) -> bytes:
@@ -128,9 +146,9 @@ def _check_restored(build: WorldFactory, world: World, seed: int, pickled: bytes
         restored.restore(pickle.loads(pickled))
         watched = Watched(restored)
         watched.age[:] = ages
-        for step, (decision, seen) in enumerate(history):
+        for step, (given, seen) in enumerate(history):
             claim = f"{label} differs {step + 1} steps after a restored snapshot"
-            compare(spec.scenario, claim, seen, watched.step(decision))
+            compare(spec.scenario, claim, seen, watched.step(*given))
 
 
 def _check_reset(watched: Watched, first: Outcome) -> None:
@@ -144,7 +162,7 @@ def _check_reset(watched: Watched, first: Outcome) -> None:
 
 
 def _check_masked(build: WorldFactory, spec: WorldSpec, seed: int) -> int:
-    """Check over an episode that a masked target counts as local and is counted; return how many were given."""
+    """Check over an episode that a masked target counts as target 0 and is counted; return how many were given."""
     free, tame = (Watched(build(spec.n_worlds, seed, FIRST_WORLD_ID)) for _ in range(2))
     seen = free.reset(None)
     tame.reset(None)
@@ -157,8 +175,9 @@ def _check_masked(build: WorldFactory, spec: WorldSpec, seed: int) -> int:
         decision = _random_decision(rng, np.ones_like(seen.target_mask), spec)
         is_masked = ~_allowed(seen.target_mask, decision)
         local = np.where(is_masked, LOCAL, decision)
-        seen, expected = free.step(decision), tame.step(local)
-        compare(spec.scenario, f"a masked target does not count as local at step {step}", expected, seen, fields)
+        amounts = _random_amounts(rng, spec)
+        seen, expected = free.step(decision, amounts), tame.step(local, amounts)
+        compare(spec.scenario, f"a masked target does not count as target 0 at step {step}", expected, seen, fields)
         given += is_masked.reshape(spec.n_worlds, -1).sum(axis=1)
         n_masked += int(is_masked.sum())
         ended = seen.terminated | seen.truncated
@@ -190,8 +209,9 @@ def _check_debug(subject: Scenario | WorldFactory, seed: int) -> bool:
     for _ in range(spec.horizon_steps):
         decision = _random_decision(rng, np.ones_like(out.target_mask), spec)
         is_fine = bool(_allowed(out.target_mask, decision).all())
+        amounts = _random_amounts(rng, spec)
         try:
-            world.step(decision, out)
+            world.step(decision, out, **({} if amounts is None else {"amounts": amounts}))
         except DecisionError:
             if is_fine:
                 raise ConformanceError(f"{spec.scenario}: debug mode refused allowed decisions {decision}") from None
@@ -208,6 +228,14 @@ def _random_decision(rng: np.random.Generator, mask: BOOL, spec: WorldSpec) -> I
         nth_allowed(mask, (rng.random(n_allowed.shape) * n_allowed).astype(np.int64)) for _ in range(spec.n_decisions)
     ]
     return columns[0] if spec.n_decisions == 1 else np.stack(columns, axis=2)
+
+
+def _random_amounts(rng: np.random.Generator, spec: WorldSpec) -> F8 | None:
+    """Return amounts over their whole range, both bounds among them; None where a decision has none."""
+    if not spec.n_amounts:
+        return None
+    unit = rng.uniform(-0.2, 1.2, (spec.n_worlds, spec.n_agents, spec.n_amounts)).clip(0.0, 1.0)
+    return np.clip(spec.amount_low + (spec.amount_high - spec.amount_low) * unit, spec.amount_low, spec.amount_high)
 
 
 def _allowed(mask: BOOL, decision: I8) -> BOOL:

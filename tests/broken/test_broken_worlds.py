@@ -105,6 +105,27 @@ class FinalObservationTooLarge(MatchingWorld):
         out.final_observation[out.truncated, 0, 0] = -3.0
 
 
+class ForgetsFinalMask(MatchingWorld):
+    def step(self, decision, out):
+        super().step(decision, out._replace(final_target_mask=np.zeros_like(out.final_target_mask)))
+
+
+class WritesFinalMaskAlways(MatchingWorld):
+    def step(self, decision, out):
+        super().step(decision, out)
+        out.final_target_mask[:] = True
+
+
+class NothingAllowed(MatchingWorld):
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.spec = replace(self.spec, has_local=False)
+
+    def step(self, decision, out):
+        super().step(decision, out)
+        out.target_mask[0, 1] = False
+
+
 class ForgetsMetric(MatchingWorld):
     def summarise(self, sums):
         return {}
@@ -160,12 +181,12 @@ class ForgetsToCountMasked(MatchingWorld):
 
 
 class AcceptsAnyDtype(MatchingWorld):
-    def check_decision(self, decision):
+    def check_decision(self, decision, amounts=None):
         pass
 
 
 class RaisesOtherError(MatchingWorld):
-    def check_decision(self, decision):
+    def check_decision(self, decision, amounts=None):
         if decision.dtype != np.int64:
             raise RuntimeError("no")
 
@@ -202,16 +223,20 @@ BROKEN_WORLDS = [
     (ForgetsSeedInSnapshot, r"a world of another seed differs 3 steps after a restored snapshot: observation"),
     (ContinuesOnReset, r"reset\(None\) does not begin the first episode again"),
     (IgnoresIds, r"a world does not follow its id in reset\(world_ids\)"),
-    (CountsMaskedAsChosen, r"a masked target does not count as local at step \d+: reward"),
+    (CountsMaskedAsChosen, r"a masked target does not count as target 0 at step \d+: reward"),
     (ForgetsToCountMasked, r"'refused' counts \[0.0, 0.0, 0.0\] masked decisions, given were \[\d+, \d+, \d+\]"),
-    (AcceptsAnyDtype, r"int32 \(3, 2\) as decision was accepted; expected DecisionError"),
+    (AcceptsAnyDtype, r"int32 \(3, 2\) as decision: accepted; expected DecisionError"),
     (RaisesOtherError, r"int32 \(3, 2\) as decision: expected DecisionError, got RuntimeError\('no'\)"),
     (with_spec(own_features=3), r"spec: F = own_features \+ K \* target_features: this does not hold"),
     (with_spec(agents=("a", "a")), r"spec: agents are N different names"),
     (with_spec(feature_names=("a",)), r"spec: feature_names are F different names"),
     (with_spec(sum_names=("steps", "decisions", "paid", "no")), r"spec: sum_names holds 'refused'"),
     (with_spec(agent_tier=np.zeros(3, np.int64)), r"spec: agent_tier has shape \(2,\)"),
-    (with_spec(step_s=0.0), r"spec: every size is at least 1"),
+    (with_spec(step_s=0.0), r"spec: an episode has a length"),
+    (with_spec(n_amounts=1), r"spec: amount_names are A different names"),
+    (ForgetsFinalMask, r"final_target_mask\[..., 0\] is False at step 5 of an episode; local is always allowed"),
+    (WritesFinalMaskAlways, r"final_target_mask of a world that did not end was written at step 0"),
+    (NothingAllowed, r"target_mask of an agent has no allowed target at step 0"),
 ]
 
 

@@ -183,7 +183,7 @@ def test_parallel_world_is_the_wrapped_world(ring):
             n_steps += 1
         for n, agent in enumerate(env.possible_agents):
             np.testing.assert_array_equal(observations[agent]["observation"], out.final_observation[0, n])
-            assert observations[agent]["action_mask"].tolist() == [1, 0, 0]
+            np.testing.assert_array_equal(observations[agent]["action_mask"], out.final_target_mask[0, n])
             assert infos[agent]["figures"].keys() == {metric.name for metric in world.spec.metrics}
         np.testing.assert_array_equal(env.state(), out.final_state[0])
     assert n_steps == 24

@@ -70,9 +70,9 @@ class PeersimWorld(World):
         out.terminated[:] = False
         out.truncated[:] = False
 
-    def step(self, decision: I8, out: Outcome) -> None:
+    def step(self, decision: I8, out: Outcome, amounts: F8 | None = None) -> None:
         """Advance every world by one step; see World.step."""
-        self.check_decision(decision)
+        self.check_decision(decision, amounts)
         if self._params.debug:
             has_task = (self.state.agent["has_task"] == 1) | bool(self._rules.offers_without_task)
             self.refuse_masked(decision, has_task[:, :, None] & (self.spec.target_node >= 0))
@@ -80,6 +80,7 @@ class PeersimWorld(World):
             return
         for b in np.flatnonzero(out.truncated):
             out.final_observation[b] = out.observation[b]
+            out.final_target_mask[b] = out.target_mask[b]
             out.final_state[b] = out.state[b]
             out.final_sums[b] = self.state.sums[b]
             self.state.world["episode"][b] += 1
