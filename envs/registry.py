@@ -54,9 +54,11 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "least_queue": "envs.baselines.least_queue:LeastQueue",
         "least_response_time": "envs.baselines.least_response_time:LeastResponseTime",
         "local": "envs.baselines.local:Local",
+        "one_server": "envs.baselines.one_server:OneServer",
         "power_of_two": "envs.baselines.power_of_two:PowerOfTwo",
         "random": "envs.baselines.random:Random",
         "round_robin": "envs.baselines.round_robin:RoundRobin",
+        "size_rank": "envs.baselines.size_rank:SizeRank",
     },
 }
 

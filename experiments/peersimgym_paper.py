@@ -287,7 +287,7 @@ def report(plan: Plan) -> dict[str, Any]:
 
 def network_report(plan: Plan, network: int) -> dict[str, Any] | None:
     """Return the figures of every policy on one network; None where no run has finished."""
-    from edge_rllib.experiment.evaluation import JUDGED_WORLD_ID, play_rules
+    from edge_rllib.experiment.evaluation import JUDGED_WORLD_ID, play_rules, rule_names
     from envs.bounds.choose import bound_for
     from envs.scenario import make
 
@@ -296,7 +296,8 @@ def network_report(plan: Plan, network: int) -> dict[str, Any] | None:
         return None
     run = plan.settings(network, plan.algorithms[0], plan.seeds[0])
     world = make(run.scenario, plan.worlds, JUDGING_SEED, JUDGED_WORLD_ID)
-    rules = {name: played.sums for name, played in play_rules(world, JUDGED_WORLD_ID, ["all"], JUDGING_SEED).items()}
+    played = play_rules(world, JUDGED_WORLD_ID, rule_names(["all"], run.scenario.world), JUDGING_SEED)
+    rules = {name: each.sums for name, each in played.items()}
     sums = {name: np.stack([each for each, _ in found.values()]) for name, found in learned.items()}
     sums |= {name: each[None] for name, each in rules.items()}
     bound = bound_for(BOUND, run.scenario, LEAD, plan.worlds, JUDGING_SEED, JUDGED_WORLD_ID)

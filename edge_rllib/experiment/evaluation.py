@@ -21,7 +21,7 @@ from edge_rllib.results.score import RANDOM, Bounding
 from envs.arrays import F8, I8
 from envs.constants import EVALUATION_WORLD_ID
 from envs.errors import ConfigError
-from envs.registry import names
+from envs.registry import names, resolve
 from envs.scenario import Scenario, make
 from envs.world import World
 
@@ -128,8 +128,7 @@ def figures_of(world: World, played: Played) -> dict[str, float]:
 
 def judging_sign(run: RunConfig) -> float:
     """Return 1 if the leading figure should be high, -1 if low; refuse an unknown figure or rule."""
-    for name in rule_names(run.evaluation.rules):
-        load_rule(name)
+    rule_names(run.evaluation.rules, run.scenario.world)
     metrics = make(run.scenario, 1, run.seed).spec.metrics
     better = {metric.name: metric.better for metric in metrics} | {RETURN: "high"}
     if run.evaluation.metric not in better:
@@ -139,11 +138,22 @@ def judging_sign(run: RunConfig) -> float:
     return 1.0 if better[run.evaluation.metric] == "high" else -1.0
 
 
-def rule_names(rules: Iterable[str]) -> list[str]:
-    """Return names of rules, with "all" replaced by every registered one."""
+def rule_names(rules: Iterable[str], world: str) -> list[str]:
+    """Return names of rules for a world, with "all" replaced by every registered one that can be played there.
+
+    A rule asked for by name that the world's view does not suit is refused.
+    """
     wanted = list(rules)
+    fitting = [name for name in names("baseline") if world in resolve("baseline", name).worlds]
+    for name in (name for name in wanted if name != ALL_RULES):
+        playable = load_rule(name).worlds
+        if world not in playable:
+            known = f"the rules of that world are: {', '.join(fitting)}" if fitting else "no rule can"
+            raise ConfigError(
+                f"evaluation.rules: {name} cannot be played in world {world}, only in {', '.join(playable)}; {known}"
+            )
     if ALL_RULES in wanted:
-        wanted = [name for name in wanted if name != ALL_RULES] + names("baseline")
+        wanted = [name for name in wanted if name != ALL_RULES] + fitting
     return list(dict.fromkeys(wanted))
 
 
@@ -168,7 +178,7 @@ def evaluate(
         player.load_weights(checkpoint)
         played[LEARNED] = player.play()
     world = make(problem, n_worlds, run.seed, JUDGED_WORLD_ID)
-    played |= play_rules(world, JUDGED_WORLD_ID, _rules_and_chance(run), run.seed, note)
+    played |= play_rules(world, JUDGED_WORLD_ID, _rules_and_chance(run, problem.world), run.seed, note)
     about = {
         "scenario": problem.name,
         "run": run.name,
@@ -185,10 +195,11 @@ def evaluate(
     return comparison
 
 
-def _rules_and_chance(run: RunConfig) -> list[str]:
+def _rules_and_chance(run: RunConfig, world: str) -> list[str]:
     """Return the rules to play: the score needs the rule random, wanted or not."""
-    rules = rule_names(run.evaluation.rules)
-    return rules if run.evaluation.bound == "none" else list(dict.fromkeys([*rules, RANDOM]))
+    rules = rule_names(run.evaluation.rules, world)
+    is_scored = run.evaluation.bound != "none" and RANDOM in rule_names([ALL_RULES], world)
+    return list(dict.fromkeys([*rules, RANDOM])) if is_scored else rules
 
 
 def _bounding(
@@ -227,7 +238,10 @@ def evaluation_folder(folder: Path, scenario: str, n_worlds: int, checkpoint: st
 def play_rules(
     world: World, first_world_id: int, rules: Iterable[str], seed: int, note: Callable[[str], None] = log.info
 ) -> dict[str, Played]:
-    """Play rules on the worlds with ids from ``first_world_id``; a world without a view has no rules."""
+    """Play rules, as ``rule_names`` lists them, on the worlds with ids from ``first_world_id``.
+
+    A world without a view has no rules.
+    """
     from envs.baselines.base import play
 
     if not hasattr(world, "view"):
@@ -235,7 +249,7 @@ def play_rules(
         return {}
     ids = first_world_id + np.arange(world.spec.n_worlds, dtype=np.int64)
     played = {}
-    for name in rule_names(rules):
+    for name in rules:
         label = name.rpartition(":")[2]
         note(f"{label}: {world.spec.n_worlds} worlds")
         sums, returns = play(world, load_rule(name), ids, child_seed(seed, "rules"))

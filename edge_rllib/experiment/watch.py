@@ -11,7 +11,7 @@ from edge_rllib.callbacks.scalars import world_tag
 from edge_rllib.callbacks.tensorboard import TensorBoard
 from edge_rllib.config.schema import RunConfig
 from edge_rllib.experiment.build import algorithm_config
-from edge_rllib.experiment.evaluation import PolicyPlayer, Watched, figures_of, judging_sign, play_rules
+from edge_rllib.experiment.evaluation import PolicyPlayer, Watched, figures_of, judging_sign, play_rules, rule_names
 from edge_rllib.results import plots
 from edge_rllib.results.files import WATCHED_RULES, append_row, write_json
 from envs.constants import EVALUATION_WORLD_ID, TIER_NAMES
@@ -35,7 +35,8 @@ class Watch:
     def _play_rules(self, run: RunConfig) -> None:
         """Write the rules' figures on the watched worlds: the lines that a learning curve is read against."""
         world = make(run.scenario, run.evaluation.watched_worlds, run.seed, EVALUATION_WORLD_ID)
-        played = play_rules(world, EVALUATION_WORLD_ID, run.evaluation.rules, run.seed)
+        rules = rule_names(run.evaluation.rules, run.scenario.world)
+        played = play_rules(world, EVALUATION_WORLD_ID, rules, run.seed)
         figures = {rule: figures_of(world, each) for rule, each in played.items()}
         write_json(self._folder / WATCHED_RULES, figures)
 

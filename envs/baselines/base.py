@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from envs.arrays import BOOL, F8, I8, allocate
 from envs.baselines.draws import RuleDraws
 from envs.errors import ConfigError
-from envs.fog.observe import View
-from envs.world import World, WorldSpec
+from envs.world import Outcome, World, WorldSpec
+
+
+class Choice(NamedTuple):
+    """What a rule decides where a task can be split; ``World.encode`` makes the world's own decision of it."""
+
+    target: Annotated[I8, "B N", "index in the view's list of targets, 0 for the own node"]
+    share: Annotated[F8, "B N", "part of the task's work that goes to the target, in [0, 1]"] | None  # None: all of it
 
 
 class Rule(ABC):
@@ -22,11 +28,14 @@ class Rule(ABC):
     depend on the other worlds of the batch.
     """
 
-    @abstractmethod
-    def decide(self, view: View, step: int, draws: RuleDraws) -> I8:
-        """Return the target of each agent's next task, (B, N); 0 (local) for agents without a task.
+    worlds: ClassVar[tuple[str, ...]] = ("fog",)  # names of the worlds whose view the rule reads
 
-        ``step`` counts the steps that the rule has played; it goes on across episodes.
+    @abstractmethod
+    def decide(self, view: Any, step: int, draws: RuleDraws) -> I8 | Choice:
+        """Return the target of each agent's next task, (B, N), or a Choice; 0 (local) for agents without a task.
+
+        ``view`` is what ``World.view`` returns. ``step`` counts the steps that the rule has played; it goes on across
+        episodes.
         """
 
 
@@ -46,14 +55,28 @@ class Player:
         self._step = 0
         self._n_decisions = spec.n_decisions
 
-    def decide(self, view: View) -> I8:
-        """Return the decisions of this step, (B, N), or (B, N, D) for D > 1."""
-        decision = self.rule.decide(view, self._step, self._draws)
+    def choose(self, view: Any) -> Choice:
+        """Return what the rule chooses in this step, and count the step."""
+        chosen = self.rule.decide(view, self._step, self._draws)
         self._step += 1
         self._draws.turns += view.has_task
+        return chosen if isinstance(chosen, Choice) else Choice(chosen, None)
+
+    def decide(self, view: Any) -> I8:
+        """Return the decisions of this step where they are targets alone, (B, N), or (B, N, D) for D > 1."""
+        decision = self.choose(view).target
         if self._n_decisions == 1:
             return decision
         return np.repeat(decision[:, :, None], self._n_decisions, axis=2)
+
+    def step(self, world: World, out: Outcome) -> None:
+        """Play one step of the worlds."""
+        view = look(world)
+        if hasattr(world, "encode"):
+            decision, amounts = world.encode(self.choose(view))
+            world.step(decision, out, amounts)
+        else:
+            world.step(self.decide(view), out)
 
 
 class Played(NamedTuple):
@@ -71,7 +94,7 @@ def play(world: World, rule: Rule, world_ids: Sequence[int] | I8, seed: int = 0)
     played = allocate(Played, spec.sizes())
     is_running = np.ones(spec.n_worlds, np.bool_)
     for _ in range(spec.horizon_steps):
-        world.step(player.decide(look(world)), out)
+        player.step(world, out)
         played.returns[is_running] += out.reward[is_running]
         has_ended = is_running & (out.terminated | out.truncated)
         played.sums[has_ended] = out.final_sums[has_ended]
@@ -81,12 +104,11 @@ def play(world: World, rule: Rule, world_ids: Sequence[int] | I8, seed: int = 0)
     raise RuntimeError(f"{spec.scenario}: a world did not end within its horizon of {spec.horizon_steps} steps")
 
 
-def look(world: World) -> View:
+def look(world: World) -> Any:
     """Return what rules may know of a world; the next look overwrites it."""
     if not hasattr(world, "view"):
         raise ConfigError(f"{type(world).__name__} has no view(): rules cannot be played on it")
-    view: View = world.view()
-    return view
+    return world.view()
 
 
 def least(cost: F8, mask: BOOL) -> I8:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -11,12 +12,15 @@ from envs.baselines.base import Rule
 from envs.baselines.draws import RuleDraws
 from envs.constants import LOCAL
 from envs.fog.observe import View
+from envs.mec.observe import MecView
 
 
 @dataclass(frozen=True)
 class Local(Rule):
     """Never offload."""
 
-    def decide(self, view: View, step: int, draws: RuleDraws) -> I8:
+    worlds: ClassVar[tuple[str, ...]] = ("fog", "mec")
+
+    def decide(self, view: View | MecView, step: int, draws: RuleDraws) -> I8:
         """Return target 0 for every agent."""
         return np.full(view.has_task.shape, LOCAL, np.int64)
