@@ -23,6 +23,15 @@ BUILT_IN.update(
             "ippo": "edge_rllib.algorithms.ippo:IppoParams",
             "mappo": "edge_rllib.algorithms.mappo:MappoParams",
         },
+        "mi_estimator": {
+            "club": "edge_rllib.ops.mutual_information.club:Club",
+            "donsker_varadhan": "edge_rllib.ops.mutual_information.donsker_varadhan:DonskerVaradhan",
+            "infonce": "edge_rllib.ops.mutual_information.infonce:InfoNce",
+            "jsd": "edge_rllib.ops.mutual_information.jsd:Jsd",
+            "leave_one_out": "edge_rllib.ops.mutual_information.leave_one_out:LeaveOneOut",
+            "nwj": "edge_rllib.ops.mutual_information.nwj:Nwj",
+            "smile": "edge_rllib.ops.mutual_information.smile:Smile",
+        },
         "model": {
             "gru": "edge_rllib.modules.gru:GruModel",
             "mlp": "edge_rllib.modules.mlp:MlpModel",

@@ -1,0 +1,51 @@
+"""The score of Deep InfoMax, from the Jensen-Shannon divergence."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+from torch import Tensor
+from torch.nn import functional
+
+from edge_rllib.ops.mutual_information.base import Estimator, EstimatorParams, Layout, Side, own
+from edge_rllib.ops.mutual_information.critics import Critic
+
+
+def jsd(scores: Tensor) -> Tensor:
+    """Return 2 log 2 - sp(-T_ii) - mean over the other x of sp(T_ji) for each row i, (..., R) of (..., R, R).
+
+    sp is softplus. [Hjelm et al., Learning deep representations by mutual information estimation and maximization,
+    2019, eq. 4]
+    """
+    seen = own(scores)
+    others = functional.softplus(scores).sum(-2) - functional.softplus(seen)
+    return 2.0 * math.log(2.0) - functional.softplus(-seen) - others / (scores.shape[-1] - 1)
+
+
+class Jsd(Estimator):
+    """Jensen-Shannon score of Deep InfoMax: stable, at most 2 log 2, no bound of the mutual information.
+
+    Its mean is a lower bound of twice the Jensen-Shannon divergence between the joint distribution and the product of
+    the marginals, in nats; it is reached by the critic T = log p(x, y) / (p(x) p(y)). That divergence is zero where the
+    mutual information is, and grows with it, but saturates.
+    """
+
+    side: ClassVar[Side] = "score"
+
+    def __init__(self, params: EstimatorParams, n_x: int, layout: Layout) -> None:
+        super().__init__()
+        self.critic = Critic(params, n_x, layout.width)
+
+    def score(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the critic's scores."""
+        scores: Tensor = self.critic(x, y)
+        return scores
+
+    def values(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the rows' scores."""
+        return self.critic.by_row(x, y, jsd)
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the negative mean."""
+        return -jsd(self.critic.blocks(x, y)).mean()
