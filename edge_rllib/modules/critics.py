@@ -28,6 +28,7 @@ from edge_rllib.modules.stacked import HIDDEN_GAIN, Groups, StackedLayerNorm, St
 from envs.errors import ConfigError
 
 CRITICS = ("shared", "per_agent", "attention")
+HEARD_SHARE = 2  # what an agent hears is half as wide as an embedding: attention costs most of an update on a CPU
 
 
 class CriticShape(NamedTuple):
@@ -84,7 +85,7 @@ def build_critic(
     n_critics: int = 1,
     initial: str = "orthogonal",
     has_layer_norm: bool = False,
-    attention_heads: int = 4,
+    attention_heads: int = 2,
 ) -> CentralCritic:
     """Return a central critic.
 
@@ -203,8 +204,8 @@ class AttentionCritic(CentralCritic):
     ) -> None:
         """Take the width of embeddings first, then those of the layers behind the attention."""
         super().__init__()
-        if attention_heads < 1 or widths[0] % attention_heads:
-            raise ConfigError(f"attention_heads = {attention_heads}: expected a divisor of the width {widths[0]}")
+        if attention_heads < 1 or widths[0] % (2 * attention_heads):
+            raise ConfigError(f"attention_heads = {attention_heads}: expected a divisor of half the width {widths[0]}")
         self.n_critics, self.n_values = n_critics, shape.n_agents
         self.listeners = nn.ModuleList(
             Listener(shape, widths[0], widths[1] if len(widths) > 1 else widths[0], activation, attention_heads)
@@ -236,38 +237,36 @@ class Listener(nn.Module):
     def __init__(self, shape: CriticShape, width: int, n_outputs: int, activation: str, n_heads: int) -> None:
         super().__init__()
         self.n_heads = n_heads
-        self.see = linear(shape.n_features, width, HIDDEN_GAIN)
+        n_heard = width // HEARD_SHARE
+        self.see_and_ask = linear(shape.n_features, width + n_heard, HIDDEN_GAIN)
         self.decide = nn.Linear(shape.n_decision, width, bias=False)
         self.activate = ACTIVATIONS[activation]()
-        self.query = linear(shape.n_features, width, 1.0)
-        self.key_and_value = linear(width, 2 * width, 1.0)
+        self.key_and_value = linear(width, 2 * n_heard, 1.0)
         self.own = linear(width, n_outputs, HIDDEN_GAIN)
-        self.heard = nn.Linear(width, n_outputs, bias=False)
+        self.heard = nn.Linear(n_heard, n_outputs, bias=False)
         self.state = nn.Linear(shape.n_state, n_outputs, bias=False) if shape.n_state else None
 
     def forward(self, situation: Situation, decisions: Tensor, own: Tensor | None = None) -> Tensor:
         """Return (R, N, h), or (M, R, N, h) for own decisions (M, R, N, W) among the others' as they were."""
-        seen = self.see(situation.observation)
+        seen, query = self.see_and_ask(situation.observation).split((self.own.in_features, self.heard.in_features), -1)
         embedding = self.activate(seen + self.decide(decisions))
-        context = self.heard(self._listen(situation.observation, embedding))
+        context = self.heard(self._listen(query, embedding))
         if self.state is not None:
             assert situation.state is not None
             context = context + self.state(situation.state).unsqueeze(-2)
         mine = embedding if own is None else self.activate(seen + self.decide(own))
         return context + self.own(mine)
 
-    def _listen(self, observation: Tensor, embedding: Tensor) -> Tensor:
-        """Return what each agent hears of the others, (R, N, width); one alone hears nothing."""
+    def _listen(self, query: Tensor, embedding: Tensor) -> Tensor:
+        """Return what each agent hears of the others, like ``query`` (R, N, width / 2); one alone hears nothing."""
         n_agents = embedding.shape[-2]
         if n_agents == 1:
-            return torch.zeros_like(embedding)
+            return torch.zeros_like(query)
 
         def by_head(rows: Tensor) -> Tensor:
             return rows.unflatten(-1, (self.n_heads, -1)).transpose(-3, -2)
 
         key, value = self.key_and_value(embedding).chunk(2, -1)
         others = ~torch.eye(n_agents, dtype=torch.bool, device=embedding.device)
-        heard = functional.scaled_dot_product_attention(
-            by_head(self.query(observation)), by_head(key), by_head(value), attn_mask=others
-        )
+        heard = functional.scaled_dot_product_attention(by_head(query), by_head(key), by_head(value), attn_mask=others)
         return heard.transpose(-3, -2).flatten(-2)

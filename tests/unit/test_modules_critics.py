@@ -123,11 +123,10 @@ def test_attention_has_the_same_weights_for_any_number_of_agents():
     assert sizes[0] == sizes[1]
 
 
-def test_attention_hears_the_others_decisions_and_not_its_own():
-    critic, situation, decisions = critic_of("attention"), situation_of(), decisions_of()
-    listener = critic.listeners[0]
-    embedding = listener.activate(listener.see(situation.observation) + listener.decide(decisions)).requires_grad_()
-    heard = listener._listen(situation.observation, embedding)
+def test_an_agent_hears_what_the_others_are_and_do_and_not_itself():
+    listener = critic_of("attention").listeners[0]
+    embedding = torch.randn(ROWS, N, 8, dtype=torch.float64, requires_grad=True)
+    heard = listener._listen(torch.randn(ROWS, N, 4, dtype=torch.float64), embedding)
     (gradient,) = torch.autograd.grad(heard[:, 1].sum(), embedding)
     assert not gradient[:, 1].any()
     assert (gradient[:, [0, 2, 3]].abs().sum(-1) > 0.0).all()
@@ -144,7 +143,7 @@ def test_an_agent_alone_hears_nothing():
     ("kind", "values", "message"),
     [
         ("central", {}, "critic = 'central': expected one of shared, per_agent, attention"),
-        ("attention", {"attention_heads": 3}, "attention_heads = 3: expected a divisor of the width 8"),
+        ("attention", {"attention_heads": 3}, "attention_heads = 3: expected a divisor of half the width 8"),
         ("attention", {"has_layer_norm": True}, "critic attention: expected orthogonal first weights"),
         ("shared", {"widths": ()}, r"critic_hidden = \[\]: expected one or more positive layer widths"),
     ],
