@@ -31,5 +31,6 @@ AXES: dict[str, str] = {
     "J": "types of tasks",
     "I": "pieces of a schedule",
     "Se": "edge servers of a MEC world",
+    "Le": "levels of the share that is sent",
     "Am": "amounts: the continuous parts of a decision",
 }

@@ -17,10 +17,12 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "world": {
         "fog": "envs.fog.build:fog_world",
         "matching": "envs.matching.world:MatchingWorld",
+        "mec": "envs.mec.world:MecWorld",
     },
     "world_params": {
         "fog": "envs.fog.params:FogParams",
         "matching": "envs.matching.world:MatchingParams",
+        "mec": "envs.mec.params:MecParams",
     },
     "topology": {
         "bridged_clusters": "envs.topologies.bridged_clusters:BridgedClusters",
@@ -31,6 +33,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "geometric": "envs.topologies.geometric:Geometric",
         "grid": "envs.topologies.grid:Grid",
         "layered": "envs.topologies.layered:Layered",
+        "mec_cell": "envs.topologies.mec_cell:MecCell",
         "pair": "envs.topologies.pair:Pair",
         "random": "envs.topologies.random:Random",
         "ring": "envs.topologies.ring:Ring",
@@ -40,6 +43,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "alibaba_like": "envs.workloads.alibaba_like:AlibabaLike",
         "diurnal": "envs.workloads.diurnal:Diurnal",
         "edge_apps": "envs.workloads.edge_apps:EdgeApps",
+        "mec_profiles": "envs.workloads.mec_profiles:MecProfiles",
         "mmpp": "envs.workloads.mmpp:Mmpp",
         "negative_binomial": "envs.workloads.negative_binomial:NegativeBinomial",
         "peersim_trace": "envs.workloads.peersim_trace:PeersimTrace",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, NamedTuple
 
+from envs.accelerate import inlined, kernel
 from envs.arrays import BOOL, F8
+from envs.mec.features import whole_transfer_s
+from envs.mec.state import MecState, MecTables, Rules
 
 
 class MecView(NamedTuple):
@@ -29,3 +32,34 @@ class MecView(NamedTuple):
     transmit_w: Annotated[F8, "B N", "power of the device while it sends"]
     switching_farad: float  # energy of local work: switching_farad * hz ** 2 joules a cycle
     energy_j: Annotated[F8, "B N", "energy that the device may still spend in the episode; infinite without a budget"]
+
+
+@kernel
+def view_worlds(view: MecView, state: MecState, tables: MecTables, rules: Rules) -> None:
+    """Fill the view of every world."""
+    for b in range(state.world.size):
+        _write_view(view, state, tables, rules, b)
+
+
+@inlined
+def _write_view(view: MecView, state: MecState, tables: MecTables, rules: Rules, b: int) -> None:
+    """Fill the view of world ``b``."""
+    for e in range(tables.server_hz.size):
+        view.server_hz[b, e] = tables.server_hz[e]
+        view.server_backlog_s[b, e] = state.server[b, e].backlog_s
+    for n in range(state.agent.shape[1]):
+        agent = state.agent[b, n]
+        view.has_task[b, n] = True
+        view.work_cycles[b, n] = agent.work_cycles
+        view.size_bits[b, n] = agent.size_bits
+        view.deadline_s[b, n] = agent.deadline_s
+        view.device_hz[b, n] = tables.device_hz[n]
+        view.local_backlog_s[b, n] = agent.local_backlog_s
+        view.transmit_w[b, n] = rules.transmit_w
+        view.energy_j[b, n] = agent.energy_j
+        view.target_mask[b, n, 0] = True
+        for e in range(tables.server_hz.size):
+            view.target_mask[b, n, 1 + e] = True
+            view.transfer_s[b, n, e] = whole_transfer_s(state, tables, rules, b, n, e)
+            has_started = state.pair[b, n, e].has_started == 1
+            view.startup_s[b, n, e] = 0.0 if has_started else tables.startup_s[n, e]

@@ -15,3 +15,4 @@ DEADLINE = 1008
 APPLICATION = 1009  # the application that a task, a job or a device runs
 JOB_TASKS = 1010  # tasks of a job
 JOB_EFFECT = 1011  # what the durations of a job's tasks share
+PROFILE = 1012  # who holds which profile
