@@ -50,6 +50,7 @@ class BatchedConfig(AlgorithmConfig):
         self.learner_threads = 1
         self.train_on = "all"
         self.n_agents = 1
+        self.has_amounts = False
         self.max_requests_in_flight_per_env_runner = 2  # sampling ahead and the weights behind it
         self.delay_between_env_runner_restarts_s = 0.0
         self.restart_failed_env_runners = True
@@ -60,6 +61,10 @@ class BatchedConfig(AlgorithmConfig):
 
         Modules, losses and checkpoints stay the same; ``train_on`` is "all" then.
         """
+        if self.has_amounts:
+            raise ConfigError(
+                "the stock runner takes targets alone; this scenario's decisions have amounts: use the batched runner"
+            )
         self.env_runner_cls = MultiAgentEnvRunner
         compat.sync_runner_states(self, is_on=True)
         return self
@@ -71,9 +76,14 @@ class BatchedConfig(AlgorithmConfig):
             raise ConfigError(
                 f"scenario {spec.scenario}: {spec.n_decisions} decisions a step do not fit; the algorithms take one"
             )
+        if spec.n_amounts and not getattr(module_class, "takes_amounts", False):
+            raise ConfigError(
+                f"scenario {spec.scenario}: decisions have amounts ({', '.join(spec.amount_names)}), but this "
+                "algorithm chooses targets alone; choose discrete decisions, or an algorithm such as ippo or maddpg"
+            )
         mapping = agent_mapping(spec, settings.module_sharing)
         observation_space, action_space = agent_spaces(spec, is_central)
-        self.n_agents = spec.n_agents
+        self.n_agents, self.has_amounts = spec.n_agents, bool(spec.n_amounts)
         self.sample_ahead, self.learner_threads = settings.sample_ahead, settings.learner_threads
         env_config = {
             "scenario": settings.scenario,

@@ -20,7 +20,6 @@ from edge_rllib.algorithms.base import BatchedConfig
 from edge_rllib.algorithms.learner import RolloutLearner
 from edge_rllib.algorithms.on_policy import OnPolicy, OnPolicyParams
 from edge_rllib.algorithms.settings import RunSettings
-from edge_rllib.modules.distribution import TargetDistribution
 from envs.errors import ConfigError
 
 APPROXIMATE_KL = "approximate_kl"  # nats
@@ -42,7 +41,8 @@ class IppoLearner(RolloutLearner, PPOTorchLearner):
     @torch.no_grad()
     def _log_distance(self, module_id: str, clip: float, batch: Mapping[str, Any], logits: Tensor) -> None:
         """Log the divergence from the old policy by Schulman's estimator k3, and the share of clipped ratios."""
-        log_ratio = TargetDistribution.from_logits(logits).logp(batch[Columns.ACTIONS]) - batch[Columns.ACTION_LOGP]
+        policy = self.module[module_id].unwrapped().action_dist_cls.from_logits(logits)
+        log_ratio = policy.logp(batch[Columns.ACTIONS]) - batch[Columns.ACTION_LOGP]
         ratio = log_ratio.exp()
         distances = {
             APPROXIMATE_KL: (ratio - 1.0 - log_ratio).mean(),

@@ -14,11 +14,15 @@ from torch import Tensor
 from edge_rllib import compat
 from edge_rllib.algorithms import preparation
 from edge_rllib.algorithms.minibatches import Minibatches, Table
+from edge_rllib.algorithms.reward_terms import RewardTerm, joint_batch
 from edge_rllib.modules import actor_critic as module_column
 from edge_rllib.ops.moments import Moments
 from edge_rllib.runners import rollout as column
+from edge_rllib.runners.joint import JointRows, joint_rows
 from edge_rllib.runners.rollout import Rollout
+from envs.arrays import F4
 
+COMPONENT_REWARD_TERMS = "reward_terms"
 PREPARE_TIMER, STEP_TIMER = "prepare_timer", "gradient_steps_timer"
 
 
@@ -35,6 +39,22 @@ class RolloutLearner(TorchLearner):
         super().build()
         self._seen: dict[str, Moments] = {}
         self._minibatches: Minibatches | None = None
+        self.reward_terms: list[RewardTerm] = []
+
+    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
+        """Return RLlib's state and that of the reward terms."""
+        state: dict[str, Any] = super().get_state(components, not_components=not_components, **kwargs)
+        if self.reward_terms and compat.wants(self, COMPONENT_REWARD_TERMS, components, not_components):
+            state[COMPONENT_REWARD_TERMS] = {term.name: term.get_state() for term in self.reward_terms}
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take over a state; a term that it does not know begins anew."""
+        super().set_state(state)
+        saved = state.get(COMPONENT_REWARD_TERMS, {})
+        for term in self.reward_terms:
+            if term.name in saved:
+                term.set_state(saved[term.name])
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         """Register Adam in one fused kernel instead of a few for each parameter."""
@@ -60,6 +80,7 @@ class RolloutLearner(TorchLearner):
         rollouts = compat.rollouts_of(training_data)
         if not rollouts:
             return super().update(training_data=training_data, **kwargs)
+        rollouts = self.with_terms(rollouts)
         with self.metrics.log_time((ALL_MODULES, PREPARE_TIMER), reduce="mean", window=1):
             self._minibatches = Minibatches(self.tables(rollouts), sum(rollout.env_steps() for rollout in rollouts))
         if self._minibatches.is_empty:  # in a quiet world no agent may have had a choice
@@ -70,6 +91,33 @@ class RolloutLearner(TorchLearner):
             super().update(training_data=prepared, **{**kwargs, "_no_metrics_reduce": True})
         self._minibatches = None
         return self.metrics.reduce()
+
+    def with_terms(self, rollouts: list[Rollout]) -> list[Rollout]:
+        """Return rollouts whose rewards have the reward terms added; each term sees all of them before."""
+        if not self.reward_terms:
+            return rollouts
+        rows = [joint_rows(rollout) for rollout in rollouts]
+        for term in self.reward_terms:
+            for part, rollout in zip(rows, rollouts, strict=True):
+                term.observe(part, rollout.world_ids)
+        shaped = [rollout.with_rewards(self._shaped(part)) for part, rollout in zip(rows, rollouts, strict=True)]
+        self.log_terms()
+        return shaped
+
+    def _shaped(self, rows: JointRows) -> F4:
+        """Return the rewards (T, B, N) with all terms added."""
+        batch = joint_batch(rows, self.device)
+        given = compat.as_tensor(rows.reward, self.device).flatten(0, 1)
+        total = given.clone()
+        for term in self.reward_terms:
+            total += term.bonus(batch, given)
+        shaped: F4 = total.cpu().numpy().reshape(rows.reward.shape)
+        return shaped
+
+    def log_terms(self) -> None:
+        """Log what the reward terms tell of themselves."""
+        for term in self.reward_terms:
+            self.metrics.log_dict(term.figures(), key=(ALL_MODULES, term.name), window=1)
 
     @torch.no_grad()
     def tables(self, rollouts: list[Rollout]) -> dict[str, Table]:

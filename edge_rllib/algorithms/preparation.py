@@ -35,7 +35,7 @@ class Fragment(NamedTuple):
     final_observation: Tensor | None  # (f, n, F)
     final_state: Tensor | None  # (f, S)
     memory: Tensor | None  # (C, B, n, H) at the start of each sequence
-    taken: dict[str, Tensor]  # decisions, log probabilities and, if kept, logits (T, B, n, ...)
+    taken: dict[str, Tensor]  # decisions, log probabilities and, if kept, distribution inputs (T, B, n, ...)
     world_ids: Tensor  # (B,)
 
     @property
@@ -65,9 +65,15 @@ def fragment(rollout: Rollout, module_id: str, with_state: bool, device: Any) ->
         final_observation=None if finals is None else load(finals.observation[:, members]),
         final_state=load(finals.state) if with_state and finals is not None else None,
         memory=load(columns[column.MEMORY]) if column.MEMORY in columns else None,
-        taken={name: load(columns[name]) for name in (column.DECISION, column.LOGP, column.LOGITS) if name in columns},
+        taken={name: load(columns[name]) for name in (column.LOGP, column.LOGITS) if name in columns}
+        | {Columns.ACTIONS: _actions(load(columns[column.DECISION]), load(columns[column.AMOUNTS]))},
         world_ids=load(rollout.world_ids),
     )
+
+
+def _actions(target: Tensor, amounts: Tensor) -> Tensor:
+    """Return decisions as the module's distribution takes them: targets, with amounts behind them if there are any."""
+    return torch.cat((target.unsqueeze(-1).to(amounts.dtype), amounts), -1) if amounts.shape[-1] else target
 
 
 @torch.no_grad()

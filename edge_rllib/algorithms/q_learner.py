@@ -75,7 +75,7 @@ class QLearner(RolloutLearner):
     def update(self, batch: Any = None, training_data: Any = None, **kwargs: Any) -> Any:
         """Store rollouts and do as many gradient steps as the ratio of trained to stored rows asks for."""
         training_data = compat.training_data(batch) if training_data is None else training_data
-        rollouts = compat.rollouts_of(training_data)
+        rollouts = self.with_terms(compat.rollouts_of(training_data))
         with self.metrics.log_time((ALL_MODULES, PREPARE_TIMER), reduce="mean", window=1):
             draws = self._plan(rollouts)
         if self._n_updates or draws is not None:

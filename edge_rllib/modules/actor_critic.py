@@ -16,7 +16,8 @@ from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor, nn
 
-from edge_rllib.modules.distribution import TargetDistribution
+from edge_rllib.modules.distribution import decision_distribution
+from edge_rllib.ops import hybrid
 from edge_rllib.ops.categorical import mask_logits
 from edge_rllib.ops.moments import Moments, RunningScale, rescale_head
 
@@ -24,6 +25,7 @@ MASK = "action_mask"
 STATE = "state"
 STARTS = "starts"  # True where an episode starts within a sequence
 MEMORY = "memory"  # key of the recurrent state within RLlib's state_in and state_out
+FIRST_LOG_STD = -0.5  # of amounts before squashing: a first policy reaches most of the range
 VALUE_MEMORY = 0.95  # weight of earlier batches in the value's statistics: they follow the improving policy
 
 
@@ -44,20 +46,26 @@ def unpack(batch: Mapping[str, Any]) -> Seen:
 
 
 class ActorCritic(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI):
-    """A policy over targets and a value; ``model_config`` holds ``model``, ``shape``, ``is_central``, ``scale_value``.
+    """A policy over decisions, and a value.
 
-    The critic exists on learners only: runners build the module for inference.
+    ``model_config`` holds ``model``, ``shape``, ``is_central`` and ``scale_value``. The critic exists on
+    learners only: runners build the module for inference.
     """
+
+    takes_amounts = True
 
     def setup(self) -> None:
         """Build the networks that the model describes."""
         self.model = self.model_config["model"]
         shape = self.model_config["shape"]
         self.is_central = bool(self.model_config["is_central"])
-        self.action_dist_cls = TargetDistribution
+        self.sizes = shape.decision
+        self.action_dist_cls = decision_distribution(self.sizes)
         self.observation_scale = RunningScale(shape.n_features) if self.model.normalise_observation else None
         self.core = self.model.core(shape) if self.model.is_recurrent else None
         self.actor = self.model.actor(shape)
+        if self.sizes.n_amounts:
+            self.log_std = nn.Parameter(torch.full((self.sizes.n_amounts,), FIRST_LOG_STD))
         self.critic = self.model.critic(shape, self.is_central)
         self.value_scale = RunningScale(1) if self.model_config["scale_value"] else None
         self._is_value_raw = False
@@ -74,12 +82,20 @@ class ActorCritic(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI):
         seen = unpack(batch)
         embedding, state_out = self._embed(seen, batch)
         output: dict[str, Any] = {
-            Columns.ACTION_DIST_INPUTS: mask_logits(self.actor(embedding), seen.mask),
+            Columns.ACTION_DIST_INPUTS: self._inputs(self.actor(embedding), seen.mask),
             Columns.EMBEDDINGS: embedding,
         }
         if state_out is not None:
             output[Columns.STATE_OUT] = {MEMORY: state_out}
         return output
+
+    def _inputs(self, scores: Tensor, mask: Tensor) -> Tensor:
+        """Return the distribution's inputs from what the actor says of targets and, behind them, of their amounts."""
+        n_targets, n_amounts = self.sizes.n_targets, self.sizes.n_amounts
+        if not n_amounts:
+            return mask_logits(scores, mask)
+        logits, mean = scores.split([n_targets, n_targets * n_amounts], -1)
+        return hybrid.join(mask_logits(logits, mask), mean.unflatten(-1, (n_targets, n_amounts)), self.log_std)
 
     def _forward_inference(self, batch: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
         return self._act(batch)

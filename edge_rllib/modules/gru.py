@@ -41,8 +41,8 @@ class GruModel:
         return GruCore(shape.n_features, self.hidden, self.activation, self.memory)
 
     def actor(self, shape: ObservationShape) -> nn.Module:
-        """Return the network from the core's features to one score a target (..., K)."""
-        return scorer(self.memory, self.head_hidden, self.activation, shape.n_targets)
+        """Return the network from the core's features to a score and A amounts a target, (..., K + K A)."""
+        return scorer(self.memory, self.head_hidden, self.activation, shape.decision.n_outputs)
 
     def critic(self, shape: ObservationShape, is_central: bool) -> nn.Module:
         """Return the value network over the core's features, or over global state and observation."""

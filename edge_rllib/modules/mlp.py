@@ -27,8 +27,8 @@ class MlpModel:
         check_widths("critic_hidden", self.critic_hidden, self.activation)
 
     def actor(self, shape: ObservationShape) -> nn.Module:
-        """Return the network from observations (..., F) to one score a target (..., K)."""
-        return scorer(shape.n_features, self.hidden, self.activation, shape.n_targets)
+        """Return the network from observations (..., F) to a score and A amounts a target, (..., K + K A)."""
+        return scorer(shape.n_features, self.hidden, self.activation, shape.decision.n_outputs)
 
     def critic(self, shape: ObservationShape, is_central: bool) -> nn.Module:
         """Return the value network; a central one sees the global state beside the observation."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edge_rllib.ops.hybrid import Sizes
 from envs.world import WorldSpec
 
 
@@ -16,8 +17,12 @@ class ObservationShape:
     own_features: int
     target_features: int
     n_state: int  # S, 0 if there is none
+    decision: Sizes  # K targets and A amounts
+    n_agents: int = 1  # N
 
     @classmethod
     def of(cls, spec: WorldSpec) -> ObservationShape:
         """Return the shape of a world's observations."""
-        return cls(spec.n_features, spec.n_targets, spec.own_features, spec.target_features, spec.n_state)
+        decision = Sizes(spec.n_targets, spec.n_amounts, spec.amount_low, spec.amount_high)
+        sizes = (spec.n_features, spec.n_targets, spec.own_features, spec.target_features, spec.n_state)
+        return cls(*sizes, decision, spec.n_agents)

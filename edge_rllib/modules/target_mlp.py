@@ -36,7 +36,7 @@ class TargetMlpModel:
             raise ConfigError(f"embedding = {self.embedding}: expected a positive width")
 
     def actor(self, shape: ObservationShape) -> nn.Module:
-        """Return the network from observations (..., F) to one score a target (..., K)."""
+        """Return the network from observations (..., F) to a score and A amounts a target, (..., K + K A)."""
         _check(shape)
         return TargetScorer(shape, self)
 
@@ -63,14 +63,14 @@ class TargetScorer(nn.Module):
         self.target = nn.Linear(shape.target_features, model.embedding, bias=False)
         self.pooled = nn.Linear(shape.target_features, model.embedding, bias=False)
         self.activate = trunk(1, (1,), model.activation)[1]
-        self.score = scorer(model.embedding, model.hidden, model.activation, 1)
+        self.score = scorer(model.embedding, model.hidden, model.activation, 1 + shape.decision.n_amounts)
 
     def forward(self, observation: Tensor) -> Tensor:
-        """Return scores (..., K) of observations (..., F)."""
+        """Return scores and, behind them, amounts (..., K + K A) of observations (..., F)."""
         own, targets = split_targets(observation, self.shape)
         context = self.own(own) + self.pooled(targets.mean(-2))
-        scores: Tensor = self.score(self.activate(self.target(targets) + context.unsqueeze(-2))).squeeze(-1)
-        return scores
+        scores: Tensor = self.score(self.activate(self.target(targets) + context.unsqueeze(-2)))
+        return torch.cat((scores[..., 0], scores[..., 1:].flatten(-2)), -1)
 
 
 class PooledCritic(nn.Module):

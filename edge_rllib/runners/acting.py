@@ -8,17 +8,18 @@ import numpy as np
 import torch
 from ray.rllib.core.columns import Columns
 
+from edge_rllib.ops import hybrid
 from edge_rllib.runners.agents import as_slice
 from edge_rllib.runners.buffers import Buffers
-from edge_rllib.runners.sampling import STREAM_DECISION, choose
+from edge_rllib.runners.sampling import STREAM_AMOUNTS, STREAM_DECISION, choose, normals
 from envs.arrays import BOOL, F4, I8, U8
 
 
 class Manner(NamedTuple):
     """How to decide in a fragment."""
 
-    explore: bool  # sample from the exploration distribution; else take the most probable target
-    is_random: bool  # choose among allowed targets with equal probability, without the module
+    explore: bool  # sample from the exploration distribution; else take the most probable target and its mean amounts
+    is_random: bool  # choose allowed targets and amounts with equal probability, without the module
     keep_logits: bool  # write the logits into the buffers
     env_steps: int  # lifetime count that exploration schedules look at
 
@@ -34,6 +35,10 @@ class ModuleActor:
         shape = (n_worlds, len(agents))
         self._decision: I8 = np.zeros(shape, np.int64)
         self._logp: F4 = np.zeros(shape, np.float32)
+        model_shape = module.model_config["shape"]
+        self.sizes = model_shape.decision
+        self._noise: F4 = np.zeros((*shape, self.sizes.n_amounts), np.float32)
+        self._adds_noise = bool(getattr(module, "noise_is_added", False))
         self.memory = self._fresh_memory(shape)
         self.kept: list[F4] = []  # memory (B, n, H) at the start of each sequence of the fragment
         self.sequence_steps = int(module.model_config["max_seq_len"]) if self.memory is not None else 0
@@ -51,12 +56,10 @@ class ModuleActor:
         observation, mask = buffers.tensors[t]
         if not self.is_alone:
             observation, mask = observation[:, self.members], mask[:, self.members]
-        if manner.is_random:
-            logits = torch.zeros(mask.shape).masked_fill_(~mask, -np.inf)
-        else:
-            logits = self._logits(observation, mask, manner)
+        inputs = _uniform(mask, self.sizes) if manner.is_random else self._inputs(observation, mask, manner)
         if manner.keep_logits:
-            buffers.logits_of(self.module_id, len(self.agents))[t] = logits.numpy()
+            buffers.logits_of(self.module_id, len(self.agents))[t] = inputs.numpy()
+        logits = inputs[..., : self.sizes.n_targets].contiguous() if self.sizes.n_amounts else inputs
         decision = buffers.decision[t] if self.is_alone else self._decision
         logp = buffers.logp[t] if self.is_alone else self._logp
         if manner.explore or manner.is_random:
@@ -64,11 +67,37 @@ class ModuleActor:
         else:
             decision[...] = logits.argmax(-1).numpy()
             logp[...] = 0.0
+        if self.sizes.n_amounts:
+            is_drawn = manner.explore or manner.is_random
+            if is_drawn:
+                normals(self._noise, self.agents, key, np.uint64(STREAM_AMOUNTS), world_ids, step)
+            amounts = self._amounts(inputs, torch.from_numpy(decision), logp, is_drawn, manner.is_random)
+            buffers.amounts[t][:, self.members] = amounts.numpy()
         if not self.is_alone:
             buffers.decision[t][:, self.members] = decision
             buffers.logp[t][:, self.members] = logp
 
-    def _logits(self, observation: torch.Tensor, mask: torch.Tensor, manner: Manner) -> torch.Tensor:
+    def _amounts(
+        self, inputs: torch.Tensor, target: torch.Tensor, logp: F4, is_drawn: bool, is_random: bool
+    ) -> torch.Tensor:
+        """Return the amounts (B, n, A) of chosen targets, and add their log density to that of the targets."""
+        sizes = self.sizes
+        parts = hybrid.split(inputs, sizes)
+        raw = hybrid.of_target(parts.mean, target)
+        if not is_drawn:
+            return hybrid.squash(raw, sizes)
+        noise = torch.from_numpy(self._noise)
+        if is_random:
+            return sizes.low + (sizes.high - sizes.low) * torch.special.ndtr(noise)
+        noise = noise * hybrid.of_target(parts.log_std, target).exp()
+        if self._adds_noise:
+            return (hybrid.squash(raw, sizes) + noise).clamp_(sizes.low, sizes.high)
+        amounts = hybrid.squash(raw + noise, sizes)
+        logp += hybrid.amounts_logp(parts, target, amounts, sizes).numpy()
+        return amounts
+
+    def _inputs(self, observation: torch.Tensor, mask: torch.Tensor, manner: Manner) -> torch.Tensor:
+        """Return the inputs (B, n, K + 2 K A) of the distribution."""
         batch: dict[str, Any] = {Columns.OBS: observation, "action_mask": mask}
         shape = mask.shape
         if self.memory is not None:  # RLlib's form: rows, time, features
@@ -83,10 +112,16 @@ class ModuleActor:
         if self.memory is not None:
             (memory,) = output[Columns.STATE_OUT].values()
             self.memory = memory.view(*shape[:2], -1)
-        logits: torch.Tensor = output[Columns.ACTION_DIST_INPUTS]
-        return logits.reshape(shape)
+        inputs: torch.Tensor = output[Columns.ACTION_DIST_INPUTS]
+        return inputs.reshape(*shape[:2], -1)
 
     def forget(self, ended: BOOL | None = None) -> None:
         """Clear the memory of the worlds that ended, or of all."""
         if self.memory is not None:
             self.memory[slice(None) if ended is None else torch.from_numpy(ended)] = 0.0
+
+
+def _uniform(mask: torch.Tensor, sizes: hybrid.Sizes) -> torch.Tensor:
+    """Return inputs that make every allowed target equally likely."""
+    logits = torch.zeros(mask.shape).masked_fill_(~mask, -np.inf)
+    return torch.cat((logits, torch.zeros(*mask.shape[:-1], sizes.n_inputs - sizes.n_targets)), -1)

@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from envs.adapters.decisions import agent_space
 from envs.arrays import I8
 from envs.constants import TIER_NAMES
 from envs.errors import ConfigError
@@ -58,7 +59,7 @@ def as_slice(indices: I8) -> slice | I8:
     return slice(begin, end) if end - begin == len(indices) else indices
 
 
-def agent_spaces(spec: WorldSpec, with_state: bool) -> tuple[gym.spaces.Dict, gym.spaces.Discrete[Any]]:
+def agent_spaces(spec: WorldSpec, with_state: bool) -> tuple[gym.spaces.Dict, gym.Space[Any]]:
     """Return the observation and action space of one agent; the observation holds the mask beside the features."""
     parts: dict[str, gym.Space[Any]] = {
         "obs": gym.spaces.Box(-np.inf, np.inf, (spec.n_features,), np.float32),
@@ -66,4 +67,4 @@ def agent_spaces(spec: WorldSpec, with_state: bool) -> tuple[gym.spaces.Dict, gy
     }
     if with_state:
         parts["state"] = gym.spaces.Box(-np.inf, np.inf, (spec.n_state,), np.float32)
-    return gym.spaces.Dict(parts), gym.spaces.Discrete(spec.n_targets)
+    return gym.spaces.Dict(parts), agent_space(spec)

@@ -26,7 +26,18 @@ from edge_rllib.runners.agents import agent_spaces, groups
 from edge_rllib.runners.buffers import Buffers
 from edge_rllib.runners.episodes import Episodes
 from edge_rllib.runners.report import log_fragment, log_results
-from edge_rllib.runners.rollout import DECISION, LOGITS, LOGP, MASK, MEMORY, OBSERVATION, REWARD, Finals, Rollout
+from edge_rllib.runners.rollout import (
+    AMOUNTS,
+    DECISION,
+    LOGITS,
+    LOGP,
+    MASK,
+    MEMORY,
+    OBSERVATION,
+    REWARD,
+    Finals,
+    Rollout,
+)
 from envs.arrays import F8, I8
 from envs.rng import key_from_seed
 from envs.scenario import make
@@ -153,13 +164,17 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
             self._reset(buffers)
         else:
             buffers.continue_from(self._last)
-        finals: list[tuple[int, I8, Any, Any]] = []
+        finals: list[tuple[int, I8, Any, Any, Any]] = []
         world_ids, world_s = self.world_ids.astype(np.uint64), 0.0
         for t in range(n_steps):
             for actor in self.actors:
                 actor.act(buffers, t, manner, self._key, world_ids, np.uint64(self._step))
             begin = time.perf_counter()
-            self.env.step(buffers.decision[t], buffers.outcomes[t])
+            amounts = buffers.amounts_for_world(t)
+            if amounts is None:
+                self.env.step(buffers.decision[t], buffers.outcomes[t])
+            else:
+                self.env.step(buffers.decision[t], buffers.outcomes[t], amounts)
             world_s += time.perf_counter() - begin
             self._step += 1
             ended = buffers.terminated[t] | buffers.truncated[t]
@@ -170,18 +185,19 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
                 worlds = np.flatnonzero(buffers.truncated[t])
                 if len(worlds):
                     final = buffers.final
-                    finals.append((t, worlds, final.final_observation[worlds], final.final_state[worlds]))
+                    mask = final.final_target_mask[worlds]
+                    finals.append((t, worlds, final.final_observation[worlds], mask, final.final_state[worlds]))
         self.episodes.add_fragment(buffers.reward, buffers.terminated | buffers.truncated)
         self._last = buffers
         self.num_env_steps_sampled_lifetime += n_steps * self.num_envs
         return buffers, self._join(finals), world_s
 
-    def _join(self, finals: list[tuple[int, I8, Any, Any]]) -> Finals | None:
+    def _join(self, finals: list[tuple[int, I8, Any, Any, Any]]) -> Finals | None:
         if not finals:
             return None
-        times = np.concatenate([np.full(len(worlds), t, np.int64) for t, worlds, _, _ in finals])
-        worlds, observation, state = (np.concatenate([entry[part] for entry in finals]) for part in (1, 2, 3))
-        return Finals(times, worlds, observation, state if self._with_state else None)
+        times = np.concatenate([np.full(len(entry[1]), entry[0], np.int64) for entry in finals])
+        worlds, observation, mask, state = (np.concatenate([entry[part] for entry in finals]) for part in (1, 2, 3, 4))
+        return Finals(times, worlds, observation, mask, state if self._with_state else None)
 
     def _reset(self, buffers: Buffers) -> None:
         assert self.env is not None
@@ -209,6 +225,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
                 OBSERVATION: buffers.observation[:, :, members],
                 MASK: buffers.mask[:, :, members],
                 DECISION: buffers.decision[:, :, members],
+                AMOUNTS: buffers.amounts[:, :, members],
                 LOGP: buffers.logp[:, :, members],
                 REWARD: buffers.reward[:, :, members],
             }

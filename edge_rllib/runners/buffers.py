@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.arrays import BOOL, F4, I8
+from envs.arrays import BOOL, F4, F8, I8
 from envs.world import Outcome, World
 
 
@@ -28,8 +28,10 @@ class Buffers:
         self.terminated: BOOL = np.zeros((n_steps, n_worlds), np.bool_)
         self.truncated: BOOL = np.zeros((n_steps, n_worlds), np.bool_)
         self.decision: I8 = np.zeros((n_steps, n_worlds, n_agents), np.int64)
+        self.amounts: F4 = np.zeros((n_steps, n_worlds, n_agents, spec.n_amounts), np.float32)
         self.logp: F4 = np.zeros((n_steps, n_worlds, n_agents), np.float32)
         self.logits: dict[str, F4] = {}
+        self._n_inputs = spec.n_targets * (1 + 2 * spec.n_amounts)
         self._scratch = world.outcome()
         self.outcomes = [self._outcome(t) for t in range(n_steps)]
         self.tensors = [self._tensors(t) for t in range(n_steps)]
@@ -63,9 +65,13 @@ class Buffers:
     def _tensors(self, t: int) -> tuple[Tensor, Tensor]:
         return torch.from_numpy(self.observation[t]), torch.from_numpy(self.mask[t])
 
+    def amounts_for_world(self, t: int) -> F8 | None:
+        """Return the amounts of a step as ``World.step`` takes them; None where decisions are targets alone."""
+        return self.amounts[t].astype(np.float64) if self.amounts.size else None
+
     def logits_of(self, module_id: str, n_agents: int) -> F4:
-        """Return the column of logits (T, B, n, K) of a module, allocated at its first use."""
+        """Return the column of a module's distribution inputs (T, B, n, K + 2 K A), allocated at its first use."""
         if module_id not in self.logits:
-            shape: tuple[Any, ...] = (*self.reward.shape[:2], n_agents, self.mask.shape[-1])
+            shape: tuple[Any, ...] = (*self.reward.shape[:2], n_agents, self._n_inputs)
             self.logits[module_id] = np.zeros(shape, np.float32)
         return self.logits[module_id]

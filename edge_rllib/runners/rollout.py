@@ -13,10 +13,11 @@ Columns = dict[str, np.ndarray[Any, Any]]
 
 OBSERVATION = "obs"  # (T + 1, B, n, F); the last one is the observation behind the fragment
 MASK = "action_mask"  # (T + 1, B, n, K)
-DECISION = "actions"  # (T, B, n)
+DECISION = "actions"  # (T, B, n), targets
+AMOUNTS = "amounts"  # (T, B, n, A); A is 0 where decisions are targets alone
 LOGP = "action_logp"  # (T, B, n)
 REWARD = "rewards"  # (T, B, n)
-LOGITS = "action_dist_inputs"  # (T, B, n, K); only where the runner was told to keep them
+LOGITS = "action_dist_inputs"  # (T, B, n, K + 2 K A), see ops/hybrid.py; only where the runner was told to keep them
 MEMORY = "memory"  # (C, B, n, H); recurrent state at the start of each sequence, for modules with memory
 
 
@@ -25,7 +26,8 @@ class Finals(NamedTuple):
 
     t: I8
     b: I8
-    observation: F4  # (f, N, F) of all agents; worlds report no mask with it
+    observation: F4  # (f, N, F) of all agents
+    mask: BOOL  # (f, N, K)
     state: F4 | None  # (f, S)
 
 
@@ -101,7 +103,8 @@ class Rollout:
         if finals is not None:
             mine = np.flatnonzero((finals.b >= begin) & (finals.b < end))
             state = None if finals.state is None else finals.state[mine]
-            finals = Finals(finals.t[mine], finals.b[mine] - begin, finals.observation[mine], state)
+            seen = finals.observation[mine], finals.mask[mine]
+            finals = Finals(finals.t[mine], finals.b[mine] - begin, *seen, state)
             finals = finals if len(mine) else None
         return Rollout(
             columns,
@@ -113,6 +116,14 @@ class Rollout:
             self.world_ids[worlds],
             self.weights_seq,
         )
+
+    def with_rewards(self, rewards: F4) -> Rollout:
+        """Return a rollout with the same columns but for the rewards (T, B, N) of all agents."""
+        columns = {
+            module_id: {**own, REWARD: rewards[:, :, self.agents[module_id]]} for module_id, own in self.columns.items()
+        }
+        _, arguments = self.__reduce__()
+        return Rollout(columns, *arguments[1:])
 
     def next_observation(self, module_id: str) -> F4:
         """Return what follows each step, (T, B, n, F): after a truncation the final observation, not the next first.

@@ -15,7 +15,8 @@ from envs.accelerate import kernel
 from envs.arrays import F4, I8, U8
 from envs.rng import unit_pair
 
-STREAM_DECISION = 1  # the key "decision" has one stream
+STREAM_DECISION = 1  # streams of the key "decision"
+STREAM_AMOUNTS = 2
 NEGLIGIBLE = -80.0  # nats; exp of it is below 1e-34
 
 
@@ -57,3 +58,18 @@ def choose(
                         break
             decision[b, i] = chosen
             logp[b, i] = logits[b, i, chosen] - best - math.log(total)
+
+
+@kernel
+def normals(out: F4, agents: I8, key: np.uint64, stream: np.uint64, world_ids: U8, step: np.uint64) -> None:
+    """Fill ``out`` (B, n, A) with standard normal numbers, by the method of Box and Muller [1958]."""
+    n_worlds, n_agents, n_amounts = out.shape
+    for b in range(n_worlds):
+        for i in range(n_agents):
+            for a in range(0, n_amounts, 2):
+                counter = (np.uint64(agents[i]) << np.uint64(16)) | np.uint64(a >> 1)
+                first, second = unit_pair(key, counter, stream, world_ids[b], step)
+                radius = math.sqrt(-2.0 * math.log(first))
+                out[b, i, a] = radius * math.cos(2.0 * math.pi * second)
+                if a + 1 < n_amounts:
+                    out[b, i, a + 1] = radius * math.sin(2.0 * math.pi * second)

@@ -2,7 +2,9 @@
 
 Each agent sees K targets, one of which pays 1 for a decision; the others pay 0. Some targets are masked, and in some
 steps an agent has nothing to decide. The best policy is known, and so is its reward. With ``lag_steps`` the paying
-target is shown that many steps early and the observation at the decision is silent: then a policy needs memory.
+target is shown that many steps early and the observation at the decision is silent: then a policy needs memory. With
+``n_amounts`` an agent also names that many numbers, which the observation shows: the reward for the paying target is 1
+less their mean distance.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ from envs.world import Outcome, World, WorldSpec
 OWN_FEATURES = ("has_task", "step_frac")
 TARGET_FEATURES = ("pays", "allowed")
 SUMS = ("steps", "decisions", "paid", "refused")
-_ARRAYS = ("_ids", "_episode", "_step", "_pays", "_allowed", "_sums")
-STREAM_PAYS, STREAM_ALLOWED, STREAM_TASK = 0, 1, 2
+_ARRAYS = ("_ids", "_episode", "_step", "_pays", "_allowed", "_wished", "_sums")
+STREAM_PAYS, STREAM_ALLOWED, STREAM_TASK, STREAM_WISHED = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,10 @@ class MatchingParams:
     task_prob: float  # chance that an agent has something to decide in a step
     allowed_prob: float  # chance that a target that does not pay is allowed
     lag_steps: int  # steps between showing the paying target and the decision, 0 or more
+    n_amounts: int = 0  # numbers in [0, 1] that an agent names beside its target
 
     def __post_init__(self) -> None:
-        if self.n_agents < 1 or self.n_targets < 2 or self.horizon_steps < 1 or self.lag_steps < 0:
+        if self.n_agents < 1 or self.n_targets < 2 or self.horizon_steps < 1 or min(self.lag_steps, self.n_amounts) < 0:
             raise ConfigError(f"matching: sizes out of range in {self}")
         for name in ("task_prob", "allowed_prob"):
             if not 0.0 <= getattr(self, name) <= 1.0:
@@ -62,6 +65,7 @@ class MatchingWorld(World):
         self._step: I8 = np.zeros(n_worlds, np.int64)
         self._pays: I8 = np.zeros((n_worlds, n_shown + params.lag_steps, n_agents), np.int64)
         self._allowed: BOOL = np.zeros((n_worlds, n_shown, n_agents, n_targets), np.bool_)
+        self._wished: F8 = np.zeros((n_worlds, n_shown, n_agents, params.n_amounts))
         self._sums: F8 = np.zeros((n_worlds, len(SUMS)))
 
     def reset(self, world_ids: Sequence[int] | I8 | None, out: Outcome) -> None:
@@ -86,7 +90,10 @@ class MatchingWorld(World):
             b, n = np.argwhere(refused)[0]
             raise DecisionError(f"matching: agent {n} of world {b} chose target {decision[b, n]}, which is masked")
         has_task = allowed[:, :, 1:].any(-1)
-        paid = has_task & (np.where(refused, LOCAL, decision) == self._pays[worlds, self._step])
+        is_paid = has_task & (np.where(refused, LOCAL, decision) == self._pays[worlds, self._step])
+        paid = is_paid.astype(np.float64)
+        if amounts is not None:
+            paid *= 1.0 - np.abs(amounts - self._wished[worlds, self._step]).mean(-1)
         out.reward[:] = paid
         counts = (np.ones_like(has_task), has_task, paid, refused)
         self._sums += np.stack([count.sum(1) for count in counts], 1)
@@ -136,6 +143,8 @@ class MatchingWorld(World):
         allowed[:, :, 1] |= ~allowed[:, :, 1:].any(-1)  # with a task there is a choice
         self._allowed[b] = allowed & has_task[:, :, None]
         self._allowed[b, :, :, 0] = True
+        wished = draws.uniform(STREAM_WISHED, self._wished[b].size)
+        self._wished[b] = wished.reshape(self._wished[b].shape)
         self._step[b] = 0
         self._sums[b] = 0.0
 
@@ -144,6 +153,7 @@ class MatchingWorld(World):
         allowed = self._allowed[worlds, step]
         shown = np.arange(params.n_targets) == self._pays[worlds, step + params.lag_steps][:, :, None]
         own = np.stack(np.broadcast_arrays(allowed[:, :, 1:].any(-1), (step / params.horizon_steps)[:, None]), -1)
+        own = np.concatenate((own, self._wished[worlds, step]), -1)
         targets = np.stack((shown, allowed), -1).reshape(len(worlds), params.n_agents, -1)
         return np.concatenate((own, targets), -1), shown.reshape(len(worlds), -1), allowed
 
@@ -154,7 +164,8 @@ class MatchingWorld(World):
 
 def _spec(name: str, params: MatchingParams, n_worlds: int) -> WorldSpec:
     n_agents, n_targets = params.n_agents, params.n_targets
-    features = OWN_FEATURES + tuple(f"{feature}_{k}" for k in range(n_targets) for feature in TARGET_FEATURES)
+    own = OWN_FEATURES + tuple(f"wished_{a}" for a in range(params.n_amounts))
+    features = own + tuple(f"{feature}_{k}" for k in range(n_targets) for feature in TARGET_FEATURES)
     target_node = np.full((n_agents, n_targets), PADDING, np.int64)
     target_node[:, 0] = np.arange(n_agents)
     return WorldSpec(
@@ -170,9 +181,11 @@ def _spec(name: str, params: MatchingParams, n_worlds: int) -> WorldSpec:
         agents=tuple(f"agent_{n}" for n in range(n_agents)),
         agent_tier=np.arange(n_agents) % 2,  # tiers are only names here
         target_node=target_node,
-        own_features=len(OWN_FEATURES),
+        own_features=len(own),
         target_features=len(TARGET_FEATURES),
         feature_names=features,
         sum_names=SUMS,
-        metrics=(Metric("paid_frac", "", "decisions", "share of decisions for the paying target", "high"),),
+        metrics=(Metric("paid_frac", "", "decisions", "mean reward of a decision, at most 1", "high"),),
+        n_amounts=params.n_amounts,
+        amount_names=tuple(f"number_{a}" for a in range(params.n_amounts)),
     )

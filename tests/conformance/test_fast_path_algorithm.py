@@ -12,9 +12,12 @@ from edge_rllib.algorithms.a2c import A2cParams
 from edge_rllib.algorithms.ippo import IppoParams
 from edge_rllib.algorithms.mappo import MappoParams
 from edge_rllib.algorithms.settings import RunSettings
+from edge_rllib.config.parts import load_part
+from edge_rllib.config.source import Source
 from edge_rllib.modules.gru import GruModel
 from edge_rllib.modules.mlp import MlpModel
 from edge_rllib.modules.target_mlp import TargetMlpModel
+from envs.errors import ConfigError
 from envs.matching.world import MatchingParams
 from envs.scenario import Scenario
 
@@ -52,12 +55,12 @@ GRU = GruModel((32,), 32, (32,), (32,), 10, "relu", True)
 TARGET = TargetMlpModel(16, (16,), (32,), "relu", True)
 
 
-def scenario(lag_steps=0):
-    return Scenario("matching", "matching", None, 0, None, MatchingParams(4, 5, 20, 0.5, 0.6, lag_steps))
+def scenario(lag_steps=0, n_amounts=0):
+    return Scenario("matching", "matching", None, 0, None, MatchingParams(4, 5, 20, 0.5, 0.6, lag_steps, n_amounts))
 
 
-def build(params=IPPO, model=MLP, lag_steps=0, **settings):
-    run = RunSettings(scenario(lag_steps), **{"n_worlds": 16, "seed": 0, **settings})
+def build(params=IPPO, model=MLP, lag_steps=0, n_amounts=0, **settings):
+    run = RunSettings(scenario(lag_steps, n_amounts), **{"n_worlds": 16, "seed": 0, **settings})
     return params.to_config(run, model).build_algo()
 
 
@@ -95,6 +98,29 @@ def test_what_the_observation_shows_is_learnt(params, model, settings):
     losses = result["learners"][next(iter(algorithm.env_runner.groups))]
     assert {"policy_loss", "vf_loss", "entropy", "vf_explained_var", "total_loss"} <= losses.keys()
     algorithm.stop()
+
+
+@pytest.mark.parametrize(
+    ("params", "model"), [(IPPO, MLP), (MappoParams(**{**PPO, "kl_coeff": 0.1}), TARGET)], ids=["ippo", "mappo kl"]
+)
+def test_numbers_beside_the_target_are_learnt_too(params, model):
+    # the right target with 0.5 for the two numbers pays 0.75 in the mean; 0.9 needs both to follow what is shown
+    algorithm = build(params, model, n_amounts=2)
+    before = train(algorithm, 1)["env_runners"]["world"]["paid_frac"]
+    after = train(algorithm, 44)["env_runners"]["world"]["paid_frac"]
+    assert before < 0.4
+    assert after > 0.85
+    algorithm.stop()
+
+
+def test_an_algorithm_for_targets_alone_says_so():
+    with pytest.raises(ConfigError, match=r"decisions have amounts \(number_0\).*choose discrete decisions"):
+        build(load_part("algorithm", "ddqn", Source(None)), n_amounts=1)
+
+
+def test_the_stock_runner_refuses_amounts():
+    with pytest.raises(ConfigError, match="the stock runner takes targets alone"):
+        IPPO.to_config(RunSettings(scenario(n_amounts=1)), MLP).use_stock_runner()
 
 
 def test_only_memory_learns_what_was_shown_a_step_before():

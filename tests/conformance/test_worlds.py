@@ -71,9 +71,9 @@ def test_every_named_scenario_keeps_the_contract(named, name):
     assert check_world(named(name)).n_episodes >= N_WORLDS * N_EPISODES
 
 
-@pytest.mark.parametrize("lag_steps", [0, 2])
-def test_matching_world_keeps_the_contract(lag_steps):
-    params = MatchingParams(4, 5, horizon_steps=20, task_prob=0.5, allowed_prob=0.6, lag_steps=lag_steps)
+@pytest.mark.parametrize(("lag_steps", "n_amounts"), [(0, 0), (2, 0), (0, 3)])
+def test_matching_world_keeps_the_contract(lag_steps, n_amounts):
+    params = MatchingParams(4, 5, 20, task_prob=0.5, allowed_prob=0.6, lag_steps=lag_steps, n_amounts=n_amounts)
     report = check_world(Scenario("matching", "matching", None, 0, None, params))
     assert (report.n_steps, report.n_episodes) == (40, 6)
     assert report.n_masked > 0

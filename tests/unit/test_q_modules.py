@@ -12,9 +12,10 @@ from edge_rllib.modules.mlp import MlpModel
 from edge_rllib.modules.q_module import VALUES, QModule
 from edge_rllib.modules.shape import ObservationShape
 from edge_rllib.modules.target_mlp import TargetMlpModel
+from edge_rllib.ops.hybrid import Sizes
 
 N_OWN, N_TARGETS, N_TARGET = 2, 4, 3
-SHAPE = ObservationShape(N_OWN + N_TARGETS * N_TARGET, N_TARGETS, N_OWN, N_TARGET, 0)
+SHAPE = ObservationShape(N_OWN + N_TARGETS * N_TARGET, N_TARGETS, N_OWN, N_TARGET, 0, Sizes(N_TARGETS, 0))
 MODELS = {
     "mlp": MlpModel((8,), (8,), "tanh", False),
     "mlp normalised": MlpModel((8,), (8,), "tanh", True),
