@@ -84,13 +84,14 @@ class TensorBoard:
         for tag, value in values.items():
             self._writer.add_scalar(tag, value, env_steps)
 
-    def histogram(self, tag: str, values: Any, env_steps: int, max_bins: int = 64) -> None:
-        """Write the distribution of whole numbers, one bin each, or of at most ``max_bins``."""
+    def histogram(self, tag: str, values: Any, env_steps: int, edges: Any = None, max_bins: int = 64) -> None:
+        """Write a distribution over bins with these edges; by default of whole numbers, in at most ``max_bins``."""
         data = np.asarray(values, np.float64).ravel()
         if not len(data):
             return
-        top = max(float(data.max()), 1.0)
-        edges = np.linspace(-0.5, top + 0.5, min(int(top) + 2, max_bins + 1))
+        if edges is None:
+            top = max(float(data.max()), 1.0)
+            edges = np.linspace(-0.5, top + 0.5, min(int(top) + 2, max_bins + 1))
         self._writer.add_histogram(tag, data, env_steps, bins=edges)
 
     def image(self, tag: str, pixels: Any, env_steps: int) -> None:

@@ -18,7 +18,7 @@ from edge_rllib.experiment.seeding import child_seed
 from edge_rllib.results.comparison import LEARNED, NOT_ASKED, RETURN, Played, compare, response_bins, table
 from edge_rllib.results.files import COMPARISON, COMPARISON_TEXT, SUMS, new_file, write_json, write_text
 from edge_rllib.results.score import RANDOM, Bounding
-from envs.arrays import F8, I8
+from envs.arrays import F4, F8, I8
 from envs.constants import EVALUATION_WORLD_ID
 from envs.errors import ConfigError
 from envs.registry import names, resolve
@@ -35,7 +35,9 @@ ALL_RULES = "all"
 class Watched:
     """What was seen while a policy played, for histograms and the figure of the network."""
 
-    target_tier: list[I8] = field(default_factory=list)  # of each decision that had a choice
+    target_tier: list[I8] = field(default_factory=list)  # of each decision that had a choice, in a network
+    target: list[I8] = field(default_factory=list)  # of each decision that had a choice, elsewhere
+    amounts: list[F4] = field(default_factory=list)  # (B, N, A) of each step
     queue_tasks: list[F8] = field(default_factory=list)  # (B, N) of each step
     busy_cores: list[F8] = field(default_factory=list)  # (M,) of each step, mean over worlds
 
@@ -43,9 +45,15 @@ class Watched:
         """Note one step; a world without a view shows nothing."""
         if not hasattr(world, "view"):
             return
+        if world.spec.n_amounts:
+            self.amounts.append(buffers.amounts[0].copy())
+        has_choice = buffers.mask[0].sum(-1) > 1
         view = world.view()
+        if not hasattr(view, "target_tier"):
+            self.target.append(buffers.decision[0][has_choice])
+            return
         chosen = np.take_along_axis(view.target_tier, buffers.decision[0].T, axis=1).T
-        self.target_tier.append(chosen[buffers.mask[0].sum(-1) > 1])
+        self.target_tier.append(chosen[has_choice])
         self.queue_tasks.append(view.queue_tasks[:, :, 0].copy())
         nodes = getattr(getattr(world, "state", None), "node", None)
         if nodes is not None and "n_busy" in (nodes.dtype.names or ()):

@@ -17,6 +17,8 @@ from edge_rllib.results.files import WATCHED_RULES, append_row, write_json
 from envs.constants import EVALUATION_WORLD_ID, TIER_NAMES
 from envs.scenario import make
 
+N_AMOUNT_BINS = 32
+
 
 class Watch:
     """Plays the newest weights on worlds that are neither trained on nor judged on."""
@@ -62,6 +64,13 @@ class Watch:
         if watched.target_tier:
             tiers = np.concatenate(watched.target_tier)
             self._board.histogram("decisions/tier_device_edge_cloud", tiers, env_steps)
+        if watched.target and world.spec.n_targets > 1:
+            self._board.histogram("decisions/target", np.concatenate(watched.target), env_steps)
+        if watched.amounts:
+            spec, amounts = world.spec, np.concatenate(watched.amounts)
+            edges = np.linspace(spec.amount_low, spec.amount_high, N_AMOUNT_BINS + 1)
+            for name, values in zip(spec.amount_names, np.moveaxis(amounts, -1, 0), strict=True):
+                self._board.histogram(f"decisions/{name}", values, env_steps, edges)
         for tier, queues in watched.queues_by_tier(world.spec.agent_tier).items():
             self._board.histogram(f"queues/tasks_at_{TIER_NAMES[tier]}", queues, env_steps)
         busy_cores = watched.mean_busy_cores()
