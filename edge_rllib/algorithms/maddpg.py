@@ -1,0 +1,97 @@
+"""MADDPG: deterministic amounts, relaxed targets, a central critic.
+
+[Lowe et al., Multi-Agent Actor-Critic for Mixed Cooperative-Competitive Environments, 2017]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from edge_rllib.algorithms.joint_update import JointUpdate, Networks, SumGradients, UpdateRules
+from edge_rllib.algorithms.off_policy import OffPolicy, OffPolicyParams
+from edge_rllib.modules.joint import JointModule
+from edge_rllib.ops import multi_agent
+from edge_rllib.ops.hybrid import Sizes
+from envs.errors import ConfigError
+
+
+class Maddpg(OffPolicy):
+    """Multi-agent deep deterministic policy gradient."""
+
+
+@dataclass(frozen=True)
+class DeterministicParams(OffPolicyParams):
+    """Values of algorithms whose amounts are deterministic: how they explore, and what keeps targets open."""
+
+    epsilon: float  # chance of a random target when learning begins
+    final_epsilon: float
+    noise_frac: float  # deviation of the noise on amounts when learning begins, as a share of their range
+    final_noise_frac: float
+    exploration_frac: float  # share of the run after which both have reached their final values
+    relaxation: float  # temperature of relaxed draws of targets
+    entropy_coeff: float  # weight of the entropy of targets in the policies' loss, at the scale of the values learnt
+    decision_penalty: float  # weight of the mean square of decisions in the policies' loss, against saturation
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check(("epsilon", "final_epsilon", "exploration_frac"), lambda v: 0.0 <= v <= 1.0, "a value in [0, 1]")
+        self.check(
+            ("noise_frac", "final_noise_frac", "entropy_coeff", "decision_penalty"), lambda v: v >= 0, "0 or more"
+        )
+        self.check(("relaxation",), lambda value: value > 0, "a positive number")
+
+    def exploration(self, progress: float, sizes: Sizes) -> tuple[float, float]:
+        """Return the chance of a random target and the noise of amounts, falling linearly."""
+        done = min(1.0, progress / self.exploration_frac) if self.exploration_frac else 1.0
+        noise_frac = self.noise_frac + (self.final_noise_frac - self.noise_frac) * done
+        epsilon = self.epsilon + (self.final_epsilon - self.epsilon) * done
+        return epsilon, noise_frac * (sizes.high - sizes.low)
+
+
+@dataclass(frozen=True)
+class MaddpgParams(DeterministicParams):
+    """Values of MADDPG."""
+
+    released_servers: int  # 0, or E > 0: critics are trained on decoded box decisions, as in ExplabOff's release
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check(("released_servers",), lambda value: value >= 0, "0 or more")
+
+    def algorithm(self) -> type[OffPolicy]:
+        """Return the Algorithm's class."""
+        return Maddpg
+
+    def seen_decisions(self, target: Tensor, amounts: Tensor, sizes: Sizes) -> Tensor:
+        """Return replayed decisions (R, N, W) as critics are trained on them."""
+        if not self.released_servers:
+            return super().seen_decisions(target, amounts, sizes)
+        if sizes != Sizes(1, 2, -1.0, 1.0):
+            raise ConfigError(
+                f"released_servers = {self.released_servers}: decisions have {sizes.n_targets} targets and "
+                f"{sizes.n_amounts} amounts; expected the released box, one target and two amounts in [-1, 1]"
+            )
+        return multi_agent.released_coordinates(amounts, self.released_servers)
+
+    def joint_update(
+        self,
+        networks: Networks,
+        optimizers: dict[str, torch.optim.Optimizer],
+        generator: torch.Generator,
+        sum_gradients: SumGradients | None,
+        module: JointModule,
+    ) -> JointUpdate:
+        """Return what does a gradient step."""
+        rules = UpdateRules(
+            target_rate=self.target_rate,
+            grad_clip=self.grad_clip,
+            others=self.others,
+            target_gradient=self.target_gradient,
+            relaxation=self.relaxation,
+            entropy_coeff=self.entropy_coeff,
+            decision_penalty=self.decision_penalty,
+        )
+        return JointUpdate(networks, optimizers, rules, generator, sum_gradients)

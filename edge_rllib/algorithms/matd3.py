@@ -1,0 +1,64 @@
+"""MATD3: MADDPG with twin critics, smoothed decisions behind transitions and delayed policies.
+
+[Ackermann et al., Reducing Overestimation Bias in Multi-Agent Domains Using Double Centralized Critics, 2019]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from edge_rllib.algorithms.joint_update import JointUpdate, Networks, SumGradients, UpdateRules
+from edge_rllib.algorithms.maddpg import DeterministicParams
+from edge_rllib.algorithms.off_policy import OffPolicy
+from edge_rllib.modules.joint import JointModule
+
+
+class Matd3(OffPolicy):
+    """Multi-agent twin delayed deep deterministic policy gradient."""
+
+
+@dataclass(frozen=True)
+class Matd3Params(DeterministicParams):
+    """Values of MATD3."""
+
+    policy_interval: int  # gradient steps of the critics to one of policies and copied networks
+    smoothing_frac: float  # deviation of the noise on amounts behind a transition, as a share of their range
+    smoothing_clip_frac: float  # largest such noise, as a share of the range
+
+    n_critics: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check(("policy_interval",), lambda value: value > 0, "a positive number")
+        self.check(("smoothing_frac", "smoothing_clip_frac"), lambda value: value >= 0, "0 or more")
+
+    def algorithm(self) -> type[OffPolicy]:
+        """Return the Algorithm's class."""
+        return Matd3
+
+    def joint_update(
+        self,
+        networks: Networks,
+        optimizers: dict[str, torch.optim.Optimizer],
+        generator: torch.Generator,
+        sum_gradients: SumGradients | None,
+        module: JointModule,
+    ) -> JointUpdate:
+        """Return what does a gradient step."""
+        span = module.sizes.high - module.sizes.low
+        rules = UpdateRules(
+            target_rate=self.target_rate,
+            grad_clip=self.grad_clip,
+            policy_interval=self.policy_interval,
+            smoothing_std=self.smoothing_frac * span,
+            smoothing_clip=self.smoothing_clip_frac * span,
+            others=self.others,
+            target_gradient=self.target_gradient,
+            relaxation=self.relaxation,
+            entropy_coeff=self.entropy_coeff,
+            decision_penalty=self.decision_penalty,
+        )
+        return JointUpdate(networks, optimizers, rules, generator, sum_gradients)

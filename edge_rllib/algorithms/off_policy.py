@@ -1,0 +1,214 @@
+"""What off-policy algorithms with central critics share: config, training step, values and their checks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import ray
+import torch
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.utils.metrics import LEARNER_RESULTS, LEARNER_UPDATE_TIMER, NUM_ENV_STEPS_SAMPLED_LIFETIME, TIMERS
+from torch import Tensor
+
+from edge_rllib.algorithms.base import BatchedAlgorithm, BatchedConfig
+from edge_rllib.algorithms.joint_learner import JointLearner
+from edge_rllib.algorithms.joint_update import OTHERS, TARGET_GRADIENTS, JointUpdate, Networks, SumGradients
+from edge_rllib.algorithms.settings import RunSettings
+from edge_rllib.modules.critics import CRITICS
+from edge_rllib.modules.joint import JOINT, JointModule
+from edge_rllib.modules.mlp import MlpModel
+from edge_rllib.modules.stacked import INITIALS
+from edge_rllib.ops import hybrid
+from edge_rllib.ops.hybrid import Sizes
+from edge_rllib.runners.agents import AgentMapping, agent_mapping
+from edge_rllib.runners.rollout import Rollout
+from envs.errors import ConfigError
+from envs.scenario import make
+
+CRITIC_SEES = ("observations", "state")
+
+
+class OffPolicyConfig(BatchedConfig):
+    """RLlib's config with the batched runner; ``off_policy`` holds the algorithm's own values."""
+
+    def __init__(self, algo_class: Any = None) -> None:
+        """Set defaults; values come from the algorithm's params."""
+        super().__init__(algo_class=algo_class or OffPolicy)
+        self.off_policy: OffPolicyParams | None = None
+        self.total_env_steps = 0
+        self.critic_rate: Any = None
+
+    def get_default_learner_class(self) -> type:
+        """Return the learner."""
+        return JointLearner
+
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        """Return what RLlib completes the spec of ``apply`` with."""
+        return RLModuleSpec(module_class=JointModule)
+
+    def use_stock_runner(self) -> Any:
+        """Refuse: the joint replay is built from rollouts of the batched runner."""
+        raise ConfigError("the joint replay needs the batched runner; stock runners serve ippo, mappo and a2c")
+
+
+class OffPolicy(BatchedAlgorithm):
+    """Off-policy learning from a joint replay; the learner's steps make the difference between the algorithms."""
+
+    @classmethod
+    def get_default_config(cls) -> OffPolicyConfig:
+        """Return the config's defaults."""
+        return OffPolicyConfig(cls)
+
+    def training_step(self) -> None:
+        """Collect a fragment, store it, do the gradient steps that are due, send the weights."""
+        data = self.collect()
+        if not data:
+            return
+        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER), reduce="mean", window=1):
+            results = self.learner_group.update(
+                **self.learner_data(data), timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: self.lifetime_steps()}
+            )
+            self.metrics.aggregate(results, key=LEARNER_RESULTS)
+        self.sync(results)
+
+    def learner_data(self, data: list[Any]) -> dict[str, Any]:
+        """Return collected data as the argument of ``LearnerGroup.update``: every learner is handed all of it."""
+        n_learners = max(1, self.config.num_learners)
+        if isinstance(data[0], Rollout):
+            return {"batches": data} if self.learner_group.is_local else self._put(data, n_learners)
+        return {"batch_refs": [part for parts in data for part in parts] * n_learners}
+
+    def _put(self, rollouts: list[Rollout], n_learners: int) -> dict[str, Any]:
+        return {"batch_refs": [ray.put(rollout) for rollout in rollouts] * n_learners}
+
+
+@dataclass(frozen=True)
+class OffPolicyParams(ABC):
+    """Values that all algorithms of the family have. An environment step is one step of one world, all agents."""
+
+    fragment_steps: int  # steps of each world between two calls of the learner
+    policy_learning_rate: float  # of Adam, for policies
+    critic_learning_rate: float  # of Adam, for critics
+    final_rate_frac: float  # share of both learning rates at the end of the run; linear in between
+    gamma: float  # discount a step, in [0, 1]
+    n_step: int  # steps that a transition spans
+    reward_scale: float  # factor of rewards, before anything else
+    normalise_value: bool  # learn values at unit scale, set by the rewards of the warm-up
+    replay_steps: int  # places of the replay, in environment steps
+    warm_up_steps: int  # transitions in the replay before the first gradient step; decisions are random until then
+    minibatch_steps: int  # transitions of a gradient step
+    updates_per_step: float  # gradient steps for each environment step, however many worlds there are
+    priority_alpha: float  # exponent of priorities, in [0, 1]; 0 draws all transitions with equal chance
+    importance_beta: float  # first exponent of importance weights, in [0, 1]; 1 at the end of the run
+    critic: str  # shared (one value for the team), per_agent or attention
+    critic_sees: str  # observations of all agents, or the world's own global state
+    first_weights: str  # orthogonal, or uniform as PyTorch's own
+    target_rate: float  # share by which copied networks move each time
+    grad_clip: float  # largest norm of the gradient of a critic, and of a group's policy
+    others: str  # decisions of the others in an agent's policy loss: from replay, or of their policies
+    target_gradient: str  # of the choice of a target: gumbel (one relaxed draw) or expectation over all targets
+    save_replay: bool  # checkpoints hold the replay: a resumed run is bit-equal, and each checkpoint large
+
+    is_stochastic: ClassVar[bool] = False
+    n_critics: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        fractions = ("gamma", "priority_alpha", "importance_beta", "target_rate", "final_rate_frac")
+        self.check(fractions, lambda value: 0.0 <= value <= 1.0, "a value in [0, 1]")
+        positive = (
+            *("fragment_steps", "policy_learning_rate", "critic_learning_rate", "n_step", "reward_scale"),
+            *("replay_steps", "minibatch_steps", "updates_per_step", "target_rate", "grad_clip"),
+        )
+        self.check(positive, lambda value: value > 0, "a positive number")
+        for name, known in (
+            ("critic", CRITICS),
+            ("critic_sees", CRITIC_SEES),
+            ("first_weights", INITIALS),
+            ("others", OTHERS),
+            ("target_gradient", TARGET_GRADIENTS),
+        ):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"{name} = {getattr(self, name)!r}: expected one of {', '.join(known)}")
+        if not self.minibatch_steps <= self.warm_up_steps <= self.replay_steps:
+            raise ConfigError(
+                f"minibatch_steps = {self.minibatch_steps}, warm_up_steps = {self.warm_up_steps}, replay_steps = "
+                f"{self.replay_steps}: expected each to be at most the next"
+            )
+
+    def check(self, names: tuple[str, ...], is_fit: Any, expected: str) -> None:
+        """Raise ConfigError for the first of some values that does not fit."""
+        for name in names:
+            if not is_fit(getattr(self, name)):
+                raise ConfigError(f"{name} = {getattr(self, name)}: expected {expected}")
+
+    @abstractmethod
+    def joint_update(
+        self,
+        networks: Networks,
+        optimizers: dict[str, torch.optim.Optimizer],
+        generator: torch.Generator,
+        sum_gradients: SumGradients | None,
+        module: JointModule,
+    ) -> JointUpdate:
+        """Return what does this algorithm's gradient steps."""
+
+    @abstractmethod
+    def exploration(self, progress: float, sizes: Sizes) -> tuple[float, float]:
+        """Return the chance of a random target and the noise of amounts, in their units, at a share of the run."""
+
+    def first_temperature(self) -> float:
+        """Return the first weight of entropies, for algorithms that learn it."""
+        return 1.0
+
+    @abstractmethod
+    def algorithm(self) -> type[OffPolicy]:
+        """Return the Algorithm's class."""
+
+    def seen_decisions(self, target: Tensor, amounts: Tensor, sizes: Sizes) -> Tensor:
+        """Return replayed decisions (R, N, W) as critics are trained on them."""
+        return hybrid.decision_vectors(target, amounts, sizes)
+
+    def to_config(self, settings: RunSettings, model: Any) -> Any:
+        """Return the config from which ``build_algo`` makes the Algorithm."""
+        if not isinstance(model, MlpModel):
+            raise ConfigError(f"{self.algorithm().__name__.lower()}: expected the model mlp; its networks are stacked")
+        if self.save_replay and settings.n_learners > 1:
+            raise ConfigError(
+                f"save_replay = true with n_learners = {settings.n_learners}: expected one learner, whose state a "
+                "checkpoint holds"
+            )
+        config = OffPolicyConfig(self.algorithm())
+        config.off_policy, config.total_env_steps = self, settings.total_env_steps
+        config.critic_rate = self._rate(self.critic_learning_rate, settings)
+        config.training(
+            lr=self._rate(self.policy_learning_rate, settings),
+            gamma=self.gamma,
+            train_batch_size_per_learner=self.fragment_steps * settings.total_worlds // max(1, settings.n_learners),
+        )
+        config.env_runners(rollout_fragment_length=self.fragment_steps)
+        spec = make(settings.scenario, 1, settings.seed).spec
+        if self.critic_sees == "state" and not spec.n_state:
+            raise ConfigError(
+                f"critic_sees = 'state': scenario {spec.scenario} has no global state; expected 'observations'"
+            )
+        sharing = agent_mapping(spec, settings.module_sharing)
+        group_ids = sharing.module_ids()
+        model_config = {
+            "model": model,
+            "group_of_agent": [group_ids.index(sharing(agent)) for agent in spec.agents],
+            "critic": self.critic,
+            "n_critics": self.n_critics,
+            "initial": self.first_weights,
+            "is_stochastic": self.is_stochastic,
+            "temperature": self.first_temperature(),
+        }
+        config.apply(settings, JointModule, model_config, is_central=self.critic_sees == "state")
+        everyone = AgentMapping(dict.fromkeys(spec.agents, JOINT))
+        return config.multi_agent(policies={JOINT}, policy_mapping_fn=everyone)
+
+    def _rate(self, rate: float, settings: RunSettings) -> Any:
+        if not settings.total_env_steps or self.final_rate_frac == 1.0:
+            return rate
+        return [[0, rate], [settings.total_env_steps, rate * self.final_rate_frac]]
