@@ -13,9 +13,22 @@ from edge_rllib.config import registry
 from edge_rllib.config.paths import config_names, config_root
 from envs.errors import UnknownName
 
-KINDS = ("scenario", "run", "search", "algorithm", "model", "topology", "workload", "baseline", "world", "metric")
+KINDS = (
+    "scenario",
+    "run",
+    "search",
+    "algorithm",
+    "model",
+    "mutual_information",
+    "mi_estimator",
+    "topology",
+    "workload",
+    "baseline",
+    "world",
+    "metric",
+)
 _ONLY_FILES = ("scenario", "run", "search")  # kinds whose names are those of their yaml files
-_BY_COMMENT = ("algorithm", "model", "world")  # kinds whose class is a record of settings
+_BY_COMMENT = ("algorithm", "model", "mutual_information", "world")  # kinds whose class is a record of settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -25,6 +25,8 @@ from envs.scenario import Scenario
 
 _SCENARIO_KEYS = tuple(field.name for field in dataclasses.fields(Scenario) if field.name != "name")
 _RUN_PARTS = ("algorithm", "model")
+_REWARD = "mutual_information"  # the one part that a run may lack
+NO_PART = "none"
 
 
 def load_scenario(name: str, overrides: Overrides = ()) -> Scenario:
@@ -74,6 +76,9 @@ def run_from_tree(tree: Tree, source: Source) -> RunConfig:
     for kind in _RUN_PARTS:
         if kind in tree:
             values[kind] = load_part(kind, tree[kind], source.at(kind))
+    if tree.get(_REWARD) is not None:
+        is_none = tree[_REWARD] == NO_PART
+        values[_REWARD] = None if is_none else load_part(_REWARD, tree[_REWARD], source.at(_REWARD))
     run = build(RunConfig, values, source)
     rules = tuple(_absolute(name, source.at("evaluation").at("rules")) for name in run.evaluation.rules)
     return dataclasses.replace(run, evaluation=dataclasses.replace(run.evaluation, rules=rules))
@@ -176,6 +181,7 @@ def _run_tree(run: RunConfig) -> Tree:
     tree["scenario"] = _scenario_tree(run.scenario)
     for kind in _RUN_PARTS:
         tree[kind] = part_tree(kind, tree[kind])
+    tree[_REWARD] = NO_PART if run.mutual_information is None else part_tree(_REWARD, run.mutual_information)
     return {key: _plain(value) for key, value in tree.items()}
 
 

@@ -1,4 +1,4 @@
-"""Names of what learns, in the registry of ``envs``: algorithms and models. Importing this module adds them."""
+"""Names of what learns, in the registry of ``envs``: algorithms, models, rewards. Importing this module adds them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ PART_KINDS = (
     "baseline",
     "algorithm",
     "model",
+    "mutual_information",
 )  # kinds whose values are a yaml each
 
 BUILT_IN.update(
@@ -21,7 +22,12 @@ BUILT_IN.update(
             "a2c": "edge_rllib.algorithms.a2c:A2cParams",
             "ddqn": "edge_rllib.algorithms.ddqn:DdqnParams",
             "ippo": "edge_rllib.algorithms.ippo:IppoParams",
+            "maddpg": "edge_rllib.algorithms.maddpg:MaddpgParams",
             "mappo": "edge_rllib.algorithms.mappo:MappoParams",
+            "masac": "edge_rllib.algorithms.masac:MasacParams",
+            "matd3": "edge_rllib.algorithms.matd3:Matd3Params",
+            "mdoff": "edge_rllib.algorithms.maddpg:MaddpgParams",
+            "mtoff": "edge_rllib.algorithms.matd3:Matd3Params",
         },
         "mi_estimator": {
             "club": "edge_rllib.ops.mutual_information.club:Club",
@@ -36,6 +42,11 @@ BUILT_IN.update(
             "gru": "edge_rllib.modules.gru:GruModel",
             "mlp": "edge_rllib.modules.mlp:MlpModel",
             "target_mlp": "edge_rllib.modules.target_mlp:TargetMlpModel",
+        },
+        "mutual_information": {
+            "explaboff": "edge_rllib.callbacks.mutual_information_params:Explaboff",
+            "explaboff_paper": "edge_rllib.callbacks.mutual_information_params:ExplaboffPaper",
+            "explaboff_released": "edge_rllib.callbacks.mutual_information_params:ExplaboffReleased",
         },
     }
 )

@@ -119,7 +119,12 @@ def settings(run: RunConfig) -> RunSettings:
 def algorithm_config(run: RunConfig) -> Any:
     """Return RLlib's config of a run; settings that do not fit each other raise ConfigError."""
     _check_shaping(run)
-    return run.algorithm.to_config(settings(run), run.model)
+    config = run.algorithm.to_config(settings(run), run.model)
+    if run.mutual_information is None:
+        return config
+    from edge_rllib.callbacks.mutual_information import add_mutual_information  # loads RLlib, which is slow
+
+    return add_mutual_information(config, run.mutual_information)
 
 
 def _check_shaping(run: RunConfig) -> None:

@@ -20,6 +20,8 @@ LEARNING_RATE = 1e-4
 N_DIMS = 6
 RELEASED = {
     "critic": "separable",
+    "critic_hidden": (),
+    "density_hidden": (32,),
     "n_embedding": 32,
     "is_embedding_rectified": True,
     "n_negatives": 1023,
@@ -43,8 +45,8 @@ def layers(estimator: Any) -> dict[str, nn.Linear]:
     return {f"{name}.{i}": head[i] for name, head in heads.items() for i in (0, 2)}
 
 
-def released(cls: Any, hidden: tuple[int, ...]) -> Any:
-    estimator = cls(EstimatorParams(**RELEASED, hidden=hidden), 48, Layout(3, 0, 2))
+def released(cls: Any) -> Any:
+    estimator = cls(EstimatorParams(**RELEASED), 48, Layout(3, 0, 2))
     for name, layer in layers(estimator).items():
         layer.load_state_dict({part: recorded(f"w_{name}.{part}") for part in ("weight", "bias")})
     return estimator
@@ -65,7 +67,7 @@ def largest_error_after_a_step(estimator: Any) -> float:
 
 
 def test_jsd_has_the_recorded_values_and_step() -> None:
-    estimator = released(Jsd, hidden=())
+    estimator = released(Jsd)
     with torch.no_grad():
         values = estimator.values(recorded("state"), recorded("joint_action_decoded"))
 
@@ -74,7 +76,7 @@ def test_jsd_has_the_recorded_values_and_step() -> None:
 
 
 def test_club_has_the_recorded_values_loss_and_step() -> None:
-    estimator = released(Club, hidden=(32,))
+    estimator = released(Club)
     with torch.no_grad():
         values = estimator.values(recorded("state"), recorded("joint_action_decoded"))
         loss = estimator.loss(recorded("state"), recorded("joint_action_decoded")).item()

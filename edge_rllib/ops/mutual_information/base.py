@@ -38,7 +38,8 @@ class EstimatorParams:
     """Values of an estimator; those of critics and densities are read by the estimators that have one."""
 
     critic: Literal["separable", "concatenated"]  # inner product of embeddings, or one network of both variables
-    hidden: tuple[int, ...]  # widths of hidden layers, of critics and densities
+    critic_hidden: tuple[int, ...]  # widths of a critic's hidden layers
+    density_hidden: tuple[int, ...]  # widths of a density's hidden layers
     n_embedding: int  # width of a separable critic's embeddings
     is_embedding_rectified: bool  # leaky ReLU behind the last layer of an embedding, too
     n_negatives: int  # rows that a row is compared with; the batch is cut into blocks of one more
@@ -52,8 +53,9 @@ class EstimatorParams:
                 raise ConfigError(f"{name} = {getattr(self, name)}: expected a positive number")
         if not 0.0 < self.average_rate <= 1.0:
             raise ConfigError(f"average_rate = {self.average_rate}: expected a value in (0, 1]")
-        if any(width < 1 for width in self.hidden):
-            raise ConfigError(f"hidden = {list(self.hidden)}: expected widths of 1 or more")
+        for name in ("critic_hidden", "density_hidden"):
+            if any(width < 1 for width in getattr(self, name)):
+                raise ConfigError(f"{name} = {list(getattr(self, name))}: expected widths of 1 or more")
 
 
 class Estimator(nn.Module, ABC):

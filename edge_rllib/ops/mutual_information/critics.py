@@ -48,7 +48,7 @@ class Separable(nn.Module):
     def __init__(self, params: EstimatorParams, n_x: int, n_y: int) -> None:
         super().__init__()
         last = [nn.LeakyReLU()] if params.is_embedding_rectified else []
-        widths = (*params.hidden, params.n_embedding)
+        widths = (*params.critic_hidden, params.n_embedding)
         self.embed_x = nn.Sequential(*network((n_x, *widths), nn.LeakyReLU), *last)
         self.embed_y = nn.Sequential(*network((n_y, *widths), nn.LeakyReLU), *last)
 
@@ -63,9 +63,9 @@ class Concatenated(nn.Module):
 
     def __init__(self, params: EstimatorParams, n_x: int, n_y: int) -> None:
         super().__init__()
-        first = params.hidden[0] if params.hidden else params.n_embedding
+        first = params.critic_hidden[0] if params.critic_hidden else params.n_embedding
         self.from_x, self.from_y = nn.Linear(n_x, first), nn.Linear(n_y, first, bias=False)
-        widths = (first, *params.hidden[1:], 1)
+        widths = (first, *params.critic_hidden[1:], 1)
         self.rest = nn.Sequential(nn.LeakyReLU(), *network(widths, nn.LeakyReLU))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:

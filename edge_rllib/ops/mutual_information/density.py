@@ -25,7 +25,7 @@ class DecisionDensity(nn.Module):
         self.layout, self.bound = layout, params.log_variance_bound
         n_choices = max(layout.n_categories, 1)
         self.shape = (layout.n_parts, n_choices, layout.n_amounts)
-        widths = (n_x, *params.hidden)
+        widths = (n_x, *params.density_hidden)
         n_gaussians = math.prod(self.shape)
         if layout.n_categories:
             self.logits = network((*widths, layout.n_parts * n_choices), nn.ReLU)

@@ -31,7 +31,8 @@ from envs.errors import ConfigError
 
 PARAMS = EstimatorParams(
     critic="separable",
-    hidden=(32,),
+    critic_hidden=(32,),
+    density_hidden=(32,),
     n_embedding=16,
     is_embedding_rectified=False,
     n_negatives=255,
