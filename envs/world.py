@@ -77,6 +77,19 @@ class Outcome(NamedTuple):
     final_state: Annotated[F4, "B S", "global state with final_observation; else untouched"]
     final_sums: Annotated[F8, "B G", "metric sums of the episodes that ended in this step; else untouched"]
 
+    def clear_endings(self) -> None:
+        """Set rewards and endings to what they are before the first step."""
+        self.reward[:] = 0.0
+        self.terminated[:] = False
+        self.truncated[:] = False
+
+    def keep_last(self, b: int, sums: F8) -> None:
+        """Keep what world ``b`` shows as the last of its episode, with the episode's sums (G,)."""
+        self.final_observation[b] = self.observation[b]
+        self.final_target_mask[b] = self.target_mask[b]
+        self.final_state[b] = self.state[b]
+        self.final_sums[b] = sums
+
 
 class World(ABC):
     """A batch of B worlds behind one interface. Subclasses implement the abstract methods and nothing else."""

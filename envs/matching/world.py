@@ -75,9 +75,7 @@ class MatchingWorld(World):
         self._episode[:] = 0
         for b in range(self.spec.n_worlds):
             self._begin(b)
-        out.reward[:] = 0.0
-        out.terminated[:] = False
-        out.truncated[:] = False
+        out.clear_endings()
         self._observe(out)
 
     def step(self, decision: I8, out: Outcome, amounts: F8 | None = None) -> None:

@@ -66,9 +66,7 @@ class PeersimWorld(World):
         self.state.world["episode"] = 0
         for b in range(self.spec.n_worlds):
             self._begin_episode(b, out)
-        out.reward[:] = 0.0
-        out.terminated[:] = False
-        out.truncated[:] = False
+        out.clear_endings()
 
     def step(self, decision: I8, out: Outcome, amounts: F8 | None = None) -> None:
         """Advance every world by one step; see World.step."""
@@ -79,10 +77,7 @@ class PeersimWorld(World):
         if not step_worlds(out, decision, self.state, self.setup, self._rules, self._rewards):
             return
         for b in np.flatnonzero(out.truncated):
-            out.final_observation[b] = out.observation[b]
-            out.final_target_mask[b] = out.target_mask[b]
-            out.final_state[b] = out.state[b]
-            out.final_sums[b] = self.state.sums[b]
+            out.keep_last(int(b), self.state.sums[b])
             self.state.world["episode"][b] += 1
             self._begin_episode(int(b), out)
 
