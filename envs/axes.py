@@ -31,6 +31,7 @@ AXES: dict[str, str] = {
     "J": "types of tasks",
     "I": "pieces of a schedule",
     "Se": "edge servers of a MEC world",
+    "Ds": "sets of the devices of a MEC world",
     "Le": "levels of the share that is sent",
     "Am": "amounts: the continuous parts of a decision",
 }

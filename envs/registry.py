@@ -54,10 +54,12 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "trace": "envs.workloads.trace:Trace",
     },
     "baseline": {
+        "best_assignment": "envs.baselines.best_assignment:BestAssignment",
         "cloud_only": "envs.baselines.cloud_only:CloudOnly",
         "least_queue": "envs.baselines.least_queue:LeastQueue",
         "least_response_time": "envs.baselines.least_response_time:LeastResponseTime",
         "local": "envs.baselines.local:Local",
+        "myopic_oracle": "envs.baselines.myopic_oracle:MyopicOracle",
         "one_server": "envs.baselines.one_server:OneServer",
         "power_of_two": "envs.baselines.power_of_two:PowerOfTwo",
         "random": "envs.baselines.random:Random",

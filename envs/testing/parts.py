@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from envs.arrays import I8, declared_arrays
-from envs.baselines.base import Player, Rule, look
+from envs.arrays import BOOL, F8, I8, declared_arrays
+from envs.baselines.base import Choice, Player, Rule, look
 from envs.baselines.draws import RuleDraws
 from envs.constants import LOCAL
 from envs.fog.observe import View
+from envs.mec.observe import MecView
 from envs.rng import Draws
 from envs.scenario import Scenario, make
 from envs.testing.watched import ConformanceError
@@ -104,8 +105,9 @@ def check_baseline(
     rng = np.random.default_rng(seed)
     ids = np.arange(FIRST_WORLD_ID, FIRST_WORLD_ID + n_worlds)
     decisions, has_task = [], []
-    for step in range(n_views):
-        view = _random_view(rng, n_worlds)
+    makers = [_RANDOM_VIEWS[world] for world in rule.worlds if world in _RANDOM_VIEWS]
+    for step in range(n_views if makers else 0):
+        view = makers[step % len(makers)](rng, n_worlds)
         decisions.append(_watched_decision(rule, view, step, ids, seed))
         has_task.append(view.has_task.sum())
     n_steps = 0
@@ -118,7 +120,7 @@ def check_baseline(
             view = look(world)
             decisions.append(_watched_decision(rule, view, step, ids, seed))
             has_task.append(view.has_task.sum())
-            world.step(player.decide(view), out)
+            player.step(world, out)
             n_steps += 1
         n_refused = out.final_sums[:, world.spec.sum_names.index("refused")].sum()
         if n_refused:
@@ -187,30 +189,103 @@ def _random_view(rng: np.random.Generator, n_worlds: int, n_agents: int = 6, n_t
     )
 
 
-def _watched_decision(rule: Rule, view: View, step: int, world_ids: I8, seed: int) -> I8:
-    """Return what a rule decides on a view; check that it is allowed, and that the rule is a pure function."""
+def _random_mec_view(rng: np.random.Generator, n_worlds: int, n_agents: int = 4, n_servers: int = 3) -> MecView:
+    """Return a slot with missing servers, ties, and every kind of transfer and cost."""
+    shape = (n_worlds, n_agents, n_servers)
+    mask = rng.random((n_worlds, n_agents, 1 + n_servers)) < 0.8
+    mask[:, :, LOCAL] = True
+    is_bounded = rng.random() < 0.5
+
+    def numbers(low: int, high: int, of: tuple[int, ...]) -> F8:
+        return rng.integers(low, high, of).astype(np.float64)
+
+    return MecView(
+        target_mask=mask,
+        has_task=np.ones(shape[:2], np.bool_),
+        work_cycles=numbers(1, 8, shape[:2]),
+        size_bits=np.ones(shape[:2]),
+        deadline_s=numbers(1, 5, shape[:2]) * 0.7,
+        device_hz=numbers(1, 3, shape[:2]),
+        server_hz=numbers(1, 20, (n_worlds, n_servers)),
+        local_backlog_s=numbers(0, 3, shape[:2]) * 0.5,
+        server_backlog_s=numbers(0, 4, (n_worlds, n_servers)) * 0.25,
+        transfer_s=numbers(1, 5, shape) * 0.1,
+        startup_s=numbers(0, 2, shape) * 0.1,
+        is_transfer_of_share=bool(rng.random() < 0.5),
+        overlaps=bool(rng.random() < 0.5),
+        slot_s=1.0,
+        miss_weight=10.0,
+        time_weight=float(rng.choice([0.5, 1.0])),
+        transmit_w=np.full(shape[:2], 0.5),
+        switching_farad=1.0,
+        energy_j=rng.random(shape[:2]) * 10.0 if is_bounded else np.full(shape[:2], np.inf),
+    )
+
+
+_RANDOM_VIEWS: dict[str, Callable[[np.random.Generator, int], Any]] = {"fog": _random_view, "mec": _random_mec_view}
+
+
+def _watched_decision(rule: Rule, view: Any, step: int, world_ids: I8, seed: int) -> I8:
+    """Return the targets that a rule decides on a view; check that they are allowed, and that the rule is pure."""
     label, shape = type(rule).__name__, view.has_task.shape
     draws = _draws(seed, world_ids, shape[1], step)
-    before = [array.tobytes() for array in view]
+    before = [_bytes(field) for field in view]
     with _global_generator_untouched(label):
-        decision = rule.decide(view, step, draws)
+        chosen = rule.decide(view, step, draws)
+    decision = chosen.target if isinstance(chosen, Choice) else chosen
     if not isinstance(decision, np.ndarray) or decision.shape != shape or decision.dtype != np.int64:
         given = f"{decision.dtype} {decision.shape}" if isinstance(decision, np.ndarray) else type(decision).__name__
         raise ConformanceError(f"{label}: decide returned {given}, expected int64 {shape}")
-    for name, was, array in zip(View._fields, before, view, strict=True):
-        if array.tobytes() != was:
+    if isinstance(chosen, Choice):
+        _check_share(label, chosen.share, shape)
+    for name, was, field in zip(view._fields, before, view, strict=True):
+        if _bytes(field) != was:
             raise ConformanceError(f"{label}: decide changed the view's {name}; it belongs to the world")
     if not np.array_equal(draws.turns, _draws(seed, world_ids, shape[1], step).turns):
         raise ConformanceError(f"{label}: decide changed the turns of its draws; the player counts them")
-    _check_allowed(label, decision, view)
+    _check_allowed(label, decision, view.target_mask, view.has_task)
     again = rule.decide(view, step, _draws(seed, world_ids, shape[1], step))
-    if not np.array_equal(decision, again):
+    if not _are_equal(chosen, again):
         raise ConformanceError(f"{label}: two calls with the same view, step and seed decide differently")
-    last = {name: array if name == "target_tier" else array[-1:] for name, array in view._asdict().items()}
-    alone = rule.decide(View(**last), step, _draws(seed, world_ids[-1:], shape[1], step))
-    if not np.array_equal(decision[-1:], alone):
+    of_worlds = {name for name, _, axes, _ in declared_arrays(type(view)) if axes[0] == "B"}
+    last = {name: field[-1:] if name in of_worlds else field for name, field in view._asdict().items()}
+    alone = rule.decide(type(view)(**last), step, _draws(seed, world_ids[-1:], shape[1], step))
+    if not _are_equal(_last(chosen), alone):
         raise ConformanceError(f"{label}: decides differently for a world alone and in a batch")
     return decision
+
+
+def _bytes(field: Any) -> bytes:
+    """Return the contents of a field of a view, an array or a number."""
+    return np.asarray(field).tobytes()
+
+
+def _are_equal(one: I8 | Choice, two: I8 | Choice) -> bool:
+    """Return whether two decisions of a rule are equal, bit by bit."""
+    if isinstance(one, Choice) and isinstance(two, Choice):
+        if one.share is None or two.share is None:
+            return one.share is two.share and np.array_equal(one.target, two.target)
+        return np.array_equal(one.target, two.target) and np.array_equal(one.share, two.share)
+    return not isinstance(one, Choice) and not isinstance(two, Choice) and np.array_equal(one, two)
+
+
+def _last(chosen: I8 | Choice) -> I8 | Choice:
+    """Return what was chosen for the last world."""
+    if not isinstance(chosen, Choice):
+        return chosen[-1:]
+    return Choice(chosen.target[-1:], None if chosen.share is None else chosen.share[-1:])
+
+
+def _check_share(label: str, share: Any, shape: tuple[int, ...]) -> None:
+    """Check the shares of a choice."""
+    if share is None:
+        return
+    if not isinstance(share, np.ndarray) or share.shape != shape or share.dtype != np.float64:
+        given = f"{share.dtype} {share.shape}" if isinstance(share, np.ndarray) else type(share).__name__
+        raise ConformanceError(f"{label}: decide returned shares {given}, expected float64 {shape}")
+    if not ((share >= 0.0) & (share <= 1.0)).all():
+        b, n = (int(i) for i in np.argwhere(~((share >= 0.0) & (share <= 1.0)))[0])
+        raise ConformanceError(f"{label}: agent {n} sends a share of {share[b, n]:g}; expected one in [0, 1]")
 
 
 def _draws(seed: int, world_ids: I8, n_agents: int, step: int) -> RuleDraws:
@@ -220,12 +295,11 @@ def _draws(seed: int, world_ids: I8, n_agents: int, step: int) -> RuleDraws:
     return draws
 
 
-def _check_allowed(label: str, decision: I8, view: View) -> None:
-    n_targets = view.target_mask.shape[2]
-    in_range = (decision >= 0) & (decision < n_targets)
-    allowed = np.take_along_axis(view.target_mask, np.where(in_range, decision, 0)[:, :, None], axis=2)[:, :, 0]
+def _check_allowed(label: str, decision: I8, mask: BOOL, has_task: BOOL) -> None:
+    in_range = (decision >= 0) & (decision < mask.shape[2])
+    allowed = np.take_along_axis(mask, np.where(in_range, decision, 0)[:, :, None], axis=2)[:, :, 0]
     if not (in_range & allowed).all():
         b, n = (int(i) for i in np.argwhere(~(in_range & allowed))[0])
-        options = np.flatnonzero(view.target_mask[b, n]).tolist()
-        why = "" if view.has_task[b, n] else " (it has no task)"
+        options = np.flatnonzero(mask[b, n]).tolist()
+        why = "" if has_task[b, n] else " (it has no task)"
         raise ConformanceError(f"{label}: agent {n} goes to target {decision[b, n]}, allowed are {options}{why}")

@@ -1,0 +1,163 @@
+"""One slot of a MEC world as rules see it: what a server does with the devices that send to it, and what it costs.
+
+A device that sends the share r of its task to a server works off 1 - r itself, at the same time:
+
+    at home:   own backlog + (1 - r) * local service, nothing where r = 1
+    sent:      transfer + wait for those who arrived before + start-up + r * service
+    delay:     the later of the two
+
+Servers serve in order of arrival. The cost of a slot is the sum over devices of time_weight * delay + (1 - time_weight)
+* energy. Start-ups and backlogs that a decision leaves to later slots are not weighed: everything here is myopic.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple
+
+import numpy as np
+
+from envs.accelerate import inlined, kernel
+from envs.arrays import BOOL, F8, I8
+from envs.mec.observe import MecView
+
+MISS_COST = 2.0**24  # put on a missed deadline or budget to have as few as can be: more than the delays of any slot
+
+
+class Slot(NamedTuple):
+    """The slot of B worlds; entries of servers come before those of devices, as a server walks over its devices."""
+
+    may_choose: Annotated[BOOL, "B N K", "targets that may be chosen; the own node, 0, always"]
+    local_s: Annotated[F8, "B N", "whole task on its device"]
+    device_backlog_s: Annotated[F8, "B N", "until the device is free"]
+    deadline_s: Annotated[F8, "B N", "a longer delay is a miss"]
+    local_j: Annotated[F8, "B N", "energy of the whole task on its device"]
+    energy_j: Annotated[F8, "B N", "what the device may still spend; more is a miss"]
+    transmit_w: Annotated[F8, "B N", "power of the device while it sends"]
+    server_backlog_s: Annotated[F8, "B Se", "until the server is free"]
+    service_s: Annotated[F8, "B Se N", "whole task on the server"]
+    transfer_s: Annotated[F8, "B Se N", "of the whole task where nobody else sends"]
+    startup_s: Annotated[F8, "B Se N", "still to be paid"]
+    order: Annotated[I8, "B Se N", "devices by transfer_s; of equals the first"]
+    is_transfer_of_share: bool  # transfer time and energy are those of the share, else of the whole task
+    overlaps: bool  # a server works on others while a task is on its way; else transfer and wait add up
+    time_weight: float
+
+
+def slot_of(view: MecView) -> Slot:
+    """Return the slot that a view shows."""
+    transfer_s = np.ascontiguousarray(view.transfer_s.transpose(0, 2, 1))
+    return Slot(
+        may_choose=np.ascontiguousarray(view.target_mask),
+        local_s=view.work_cycles / view.device_hz,
+        device_backlog_s=np.ascontiguousarray(view.local_backlog_s),
+        deadline_s=np.ascontiguousarray(view.deadline_s),
+        local_j=view.switching_farad * view.device_hz**2 * view.work_cycles,
+        energy_j=np.ascontiguousarray(view.energy_j),
+        transmit_w=np.ascontiguousarray(view.transmit_w),
+        server_backlog_s=np.ascontiguousarray(view.server_backlog_s),
+        service_s=view.work_cycles[:, None, :] / view.server_hz[:, :, None],
+        transfer_s=transfer_s,
+        startup_s=np.ascontiguousarray(view.startup_s.transpose(0, 2, 1)),
+        order=np.argsort(transfer_s, axis=2, kind="stable"),
+        is_transfer_of_share=bool(view.is_transfer_of_share),
+        overlaps=bool(view.overlaps),
+        time_weight=float(view.time_weight),
+    )
+
+
+@inlined
+def device_cost(slot: Slot, b: int, n: int, delay_s: float, spent_j: float, miss_cost: float) -> float:
+    """Return what a device adds to the cost of the slot, ``miss_cost`` included where it misses."""
+    cost = slot.time_weight * delay_s + (1.0 - slot.time_weight) * spent_j
+    is_missed = delay_s > slot.deadline_s[b, n] or spent_j > slot.energy_j[b, n]
+    return cost + miss_cost if is_missed else cost
+
+
+@inlined
+def local_cost(slot: Slot, b: int, n: int, miss_cost: float) -> float:
+    """Return the cost of a whole task on its device."""
+    delay_s = slot.device_backlog_s[b, n] + slot.local_s[b, n]
+    return device_cost(slot, b, n, delay_s, slot.local_j[b, n], miss_cost)
+
+
+@inlined
+def serve(
+    slot: Slot, b: int, e: int, n: int, busy_s: float, share: float, transfer_s: float, miss_cost: float
+) -> tuple[float, float]:
+    """Return (until when server ``e`` is busy, cost of the device) after it served a share of the next arrival.
+
+    ``busy_s`` is until when the server was busy; without overlap it counts from the arrival. ``transfer_s`` is that
+    of the whole task.
+    """
+    sent_s = share * transfer_s if slot.is_transfer_of_share else transfer_s
+    work_s = slot.startup_s[b, e, n] + share * slot.service_s[b, e, n]
+    if slot.overlaps:
+        busy_s = max(busy_s, sent_s) + work_s
+        delay_s = busy_s
+    else:
+        busy_s += work_s
+        delay_s = sent_s + busy_s
+    if share < 1.0:
+        delay_s = max(delay_s, slot.device_backlog_s[b, n] + (1.0 - share) * slot.local_s[b, n])
+    spent_j = slot.transmit_w[b, n] * sent_s + (1.0 - share) * slot.local_j[b, n]
+    return busy_s, device_cost(slot, b, n, delay_s, spent_j, miss_cost)
+
+
+@inlined
+def even_share(slot: Slot, b: int, e: int, n: int, busy_s: float, transfer_s: float) -> float:
+    """Return the share with which the next arrival is ready at home and at the server at once, in [0, 1].
+
+    It is 0 where the server is too late for any of it, and 1 where the device is.
+    """
+    to_spare_s = slot.device_backlog_s[b, n] + slot.local_s[b, n] - slot.startup_s[b, e, n]
+    slope_s = slot.service_s[b, e, n] + slot.local_s[b, n]
+    if slot.is_transfer_of_share:
+        share = (to_spare_s - busy_s) / (slope_s + transfer_s)
+        if slot.overlaps:  # the task waits for the server, or the server for the task: the later of the two
+            share = min((to_spare_s - busy_s) / slope_s, to_spare_s / (slope_s + transfer_s))
+    elif slot.overlaps:
+        share = (to_spare_s - max(busy_s, transfer_s)) / slope_s
+    else:
+        share = (to_spare_s - busy_s - transfer_s) / slope_s
+    return max(min(share, 1.0), 0.0)
+
+
+@kernel
+def slot_cost(member: I8, slot: Slot, b: int, target: I8, share: F8, miss_cost: float) -> float:
+    """Return the cost of a slot of world ``b`` for targets (N,) and shares (N,); ``member`` (N,) is scratch.
+
+    A share of 0 is local work, whatever the target.
+    """
+    cost = 0.0
+    for n in range(target.size):
+        if target[n] == 0 or share[n] <= 0.0:
+            cost += local_cost(slot, b, n, miss_cost)
+    for e in range(slot.server_backlog_s.shape[1]):
+        n_members = 0
+        for i in range(target.size):
+            n = slot.order[b, e, i]
+            if target[n] == 1 + e and share[n] > 0.0:
+                if not slot.may_choose[b, n, 1 + e]:
+                    return np.inf
+                member[n_members] = n
+                n_members += 1
+        if slot.is_transfer_of_share:
+            _sort_by_arrival(member, slot, b, e, n_members, share)
+        busy_s = slot.server_backlog_s[b, e]
+        for i in range(n_members):
+            n = member[i]
+            busy_s, added = serve(slot, b, e, n, busy_s, share[n], slot.transfer_s[b, e, n], miss_cost)
+            cost += added
+    return cost
+
+
+@inlined
+def _sort_by_arrival(member: I8, slot: Slot, b: int, e: int, n_members: int, share: F8) -> None:
+    """Sort the devices that send a share to a server; of equals the first stays first."""
+    for i in range(1, n_members):
+        n, j = member[i], i
+        sent_s = share[n] * slot.transfer_s[b, e, n]
+        while j > 0 and share[member[j - 1]] * slot.transfer_s[b, e, member[j - 1]] > sent_s:
+            member[j] = member[j - 1]
+            j -= 1
+        member[j] = n
