@@ -76,7 +76,7 @@ class Noise:
     def __init__(self, generator: torch.Generator) -> None:
         """Use a generator that is in the same state on all learners."""
         self.generator = generator
-        self.n_rows, self.part = 0, slice(0)
+        self.n_rows, self.part = 0, slice(None)
 
     def gumbel(self, *shape: int) -> Tensor:
         """Return Gumbel noise for this learner's rows, (R, ...)."""
