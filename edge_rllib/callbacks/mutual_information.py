@@ -9,6 +9,7 @@ is what RLlib saves, is that of all.
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from collections import defaultdict
@@ -41,7 +42,8 @@ log = logging.getLogger(__name__)
 
 NAME = "mutual_information"
 SHARE = "share_of_reward"
-MEMORY = 0.99  # weight of earlier batches, for each newer one, in the deviations of term and reward
+TERM_MEMORY = 512  # values of earlier batches that count in the term's deviation, which grows as estimators learn
+REWARD_MEMORY = 100_000  # likewise in that of rewards, which may be rare
 LEAST_STD = 1e-8  # below it a term or a reward is constant
 
 
@@ -71,7 +73,8 @@ class MutualInformationReward(RewardTerm):
             np.random.default_rng([key_from_seed(seed, NAME), i]) for i in range(3)
         )
         self._cutter = EpisodeCutter(kept.rows_per_episode, self._cuts)
-        self._deviations: Moments | None = None  # of the raw term and the reward
+        self._raw_seen: Moments | None = None  # of the term as it is, (1,)
+        self._reward_seen: Moments | None = None
         self._sums: defaultdict[str, list[float]] = defaultdict(list)  # figures of batches since the last log
 
     def observe(self, rows: JointRows, world_ids: I8) -> None:
@@ -135,11 +138,12 @@ class MutualInformationReward(RewardTerm):
         if raw is None:
             return torch.zeros_like(reward)
         params = self.params
-        seen = self._see(raw, reward)
-        raw_std, reward_std = (seen.squares / seen.count).sqrt().tolist()
+        self._raw_seen = _fading(self._raw_seen, raw, TERM_MEMORY)
+        self._reward_seen = _fading(self._reward_seen, reward, REWARD_MEMORY)
+        raw_std, reward_std = _std(self._raw_seen), _std(self._reward_seen)
         if params.share_of_reward:
             scale = params.share_of_reward * reward_std
-            term = (raw - seen.mean[0].item()) / max(raw_std, LEAST_STD)
+            term = (raw - self._raw_seen.mean.item()) / max(raw_std, LEAST_STD)
             term = term.clamp(-params.clip, params.clip) if params.clip else term
             term = scale * term
         else:
@@ -184,16 +188,6 @@ class MutualInformationReward(RewardTerm):
         self._note("own_entropy_given_state_nats", surprises.own_given_state.mean().item())
         self._note("others_entropy_given_own_and_state_nats", surprises.others_given_own.mean().item())
         self._note("information_by_entropies_nats", surprises.information.mean().item())
-
-    def _see(self, raw: Tensor, reward: Tensor) -> Moments:
-        """Return the moments of term and reward, of this batch and, fading, of all before."""
-        rows = torch.stack((raw.reshape(-1), reward.reshape(-1)), -1)
-        batch = global_moments(rows)
-        if self._deviations is not None:
-            count, mean, squares = self._deviations
-            batch = combine(Moments(count * MEMORY, mean, squares * MEMORY), batch)
-        self._deviations = batch
-        return batch
 
     def _note(self, name: str, value: float) -> None:
         self._sums[name].append(value)
@@ -241,7 +235,7 @@ class MutualInformationReward(RewardTerm):
             "cutter": self._cutter.get_state(),
             "counters": (self.env_steps, self.n_episodes, self._owed_steps),
             "generators": [g.bit_generator.state for g in (self._draws, self._orders, self._cuts)],
-            "deviations": None if self._deviations is None else [part.tolist() for part in self._deviations],
+            "seen": copy.deepcopy((self._raw_seen, self._reward_seen)),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -256,13 +250,24 @@ class MutualInformationReward(RewardTerm):
         self.env_steps, self.n_episodes, self._owed_steps = state["counters"]
         for generator, saved in zip((self._draws, self._orders, self._cuts), state["generators"], strict=True):
             generator.bit_generator.state = saved
-        if state["deviations"] is not None:
-            parts = (torch.tensor(part, dtype=torch.float64, device=self.device) for part in state["deviations"])
-            self._deviations = Moments(*parts)
+        self._raw_seen, self._reward_seen = copy.deepcopy(state["seen"])
 
     def _models(self) -> dict[str, Bound | Entropies]:
         entropies = {"entropies": self.entropies} if self.entropies is not None else {}
         return {**self.bounds, **entropies}
+
+
+def _fading(known: Moments | None, values: Tensor, memory: int) -> Moments:
+    """Return the moments (1,) of a batch on all learners and of those before, which count as ``memory`` values."""
+    batch = Moments(*(part.cpu() for part in global_moments(values.reshape(-1, 1))))
+    if known is None:
+        return batch
+    kept = min(1.0, memory / float(known.count))
+    return combine(Moments(known.count * kept, known.mean, known.squares * kept), batch)
+
+
+def _std(seen: Moments) -> float:
+    return float((seen.squares / seen.count).sqrt())
 
 
 class MutualInformation(RLlibCallback):
