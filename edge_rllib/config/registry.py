@@ -20,18 +20,16 @@ BUILT_IN.update(
     {
         "algorithm": {
             "a2c": "edge_rllib.algorithms.a2c:A2cParams",
+            "cmoff": "edge_rllib.algorithms.coma:ComaParams",
+            "coma": "edge_rllib.algorithms.coma:ComaParams",
             "ddqn": "edge_rllib.algorithms.ddqn:DdqnParams",
             "ippo": "edge_rllib.algorithms.ippo:IppoParams",
-            "maddpg": "edge_rllib.algorithms.maddpg:MaddpgParams",
             "maddpg": "edge_rllib.algorithms.maddpg:MaddpgParams",
             "mappo": "edge_rllib.algorithms.mappo:MappoParams",
             "masac": "edge_rllib.algorithms.masac:MasacParams",
             "matd3": "edge_rllib.algorithms.matd3:Matd3Params",
             "mdoff": "edge_rllib.algorithms.maddpg:MaddpgParams",
-            "mtoff": "edge_rllib.algorithms.matd3:Matd3Params",
-            "masac": "edge_rllib.algorithms.masac:MasacParams",
-            "matd3": "edge_rllib.algorithms.matd3:Matd3Params",
-            "mdoff": "edge_rllib.algorithms.maddpg:MaddpgParams",
+            "mpoff": "edge_rllib.algorithms.mappo:MappoParams",
             "mtoff": "edge_rllib.algorithms.matd3:Matd3Params",
         },
         "mi_estimator": {

@@ -1,0 +1,144 @@
+"""COMA: policies follow what a decision was worth beyond the policy's own average, by one central critic.
+
+[Foerster et al., Counterfactual Multi-Agent Policy Gradients, 2018]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.utils.metrics import LEARNER_RESULTS, LEARNER_UPDATE_TIMER, NUM_ENV_STEPS_SAMPLED_LIFETIME, TIMERS
+
+from edge_rllib.algorithms.base import BatchedAlgorithm, BatchedConfig
+from edge_rllib.algorithms.coma_learner import ComaLearner
+from edge_rllib.algorithms.settings import RunSettings
+from edge_rllib.modules.counterfactual import CounterfactualModule
+from edge_rllib.modules.critics import CRITICS
+from edge_rllib.modules.joint import JOINT
+from edge_rllib.modules.mlp import MlpModel
+from edge_rllib.runners.agents import AgentMapping, agent_mapping
+from envs.errors import ConfigError
+from envs.scenario import make
+
+CRITIC_SEES = ("observations", "state")
+
+
+class ComaConfig(BatchedConfig):
+    """RLlib's config with the batched runner; ``coma`` holds the algorithm's own values."""
+
+    def __init__(self, algo_class: Any = None) -> None:
+        """Set defaults; values come from ``ComaParams``."""
+        super().__init__(algo_class=algo_class or Coma)
+        self.coma: ComaParams | None = None
+        self.critic_rate: Any = None
+
+    def get_default_learner_class(self) -> type:
+        """Return the learner."""
+        return ComaLearner
+
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        """Return what RLlib completes the spec of ``apply`` with."""
+        return RLModuleSpec(module_class=CounterfactualModule)
+
+    def use_stock_runner(self) -> Any:
+        """Refuse: the critic needs all agents' decisions of a step side by side."""
+        raise ConfigError("coma: joint decisions need the batched runner; stock runners serve ippo, mappo and a2c")
+
+
+class Coma(BatchedAlgorithm):
+    """Counterfactual multi-agent policy gradients."""
+
+    @classmethod
+    def get_default_config(cls) -> ComaConfig:
+        """Return the config's defaults."""
+        return ComaConfig()
+
+    def training_step(self) -> None:
+        """Collect, learn from everything once, send the weights."""
+        data = self.collect()
+        if not data:
+            return
+        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER), reduce="mean", window=1):
+            results = self.learner_group.update(
+                **self.learner_data(data), timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: self.lifetime_steps()}
+            )
+            self.metrics.aggregate(results, key=LEARNER_RESULTS)
+        self.sync(results)
+
+
+@dataclass(frozen=True)
+class ComaParams:
+    """Values of COMA. An environment step is one step of one world, all agents."""
+
+    fragment_steps: int  # steps of each world between two updates
+    policy_learning_rate: float  # of Adam, for policies
+    critic_learning_rate: float  # of Adam, for the critic
+    final_rate_frac: float  # share of both learning rates at the end of the run; linear in between
+    gamma: float  # discount a step, in [0, 1]
+    td_lambda: float  # in [0, 1]; 0 trusts the copied critic, 1 the returns
+    entropy_coeff: float  # weight of the entropy of decisions in the policies' loss, 0 or more
+    grad_clip: float  # largest norm of the gradient of the critic, and of a group's policy
+    normalise_value: bool  # learn values at unit scale, with the head rescaled as the scale moves
+    critic: str  # shared (one value for the team), per_agent or attention
+    critic_sees: str  # observations of all agents, or the world's own global state
+    critic_epochs: int  # passes of the critic over a batch, before the policies move
+    critic_minibatch_steps: int  # environment steps of a gradient step of the critic; 0 takes the whole batch
+    target_rate: float  # share by which the copied critic moves with each gradient step, in (0, 1]
+    epochs: int  # passes of the policies over a batch; 1 over the whole batch is COMA as published
+    minibatch_steps: int  # environment steps of a gradient step of the policies; 0 takes the whole batch
+    clip: float  # largest change of a probability ratio that is rewarded; without effect on a batch's first step
+    amount_nodes: int  # quadrature nodes of each amount in the counterfactual mean; without effect on targets
+
+    def __post_init__(self) -> None:
+        for name in ("gamma", "td_lambda", "target_rate", "final_rate_frac"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ConfigError(f"{name} = {getattr(self, name)}: expected a value in [0, 1]")
+        for name in (
+            *("fragment_steps", "policy_learning_rate", "critic_learning_rate", "grad_clip", "critic_epochs"),
+            *("target_rate", "epochs", "clip", "amount_nodes"),
+        ):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} = {getattr(self, name)}: expected a positive number")
+        for name in ("entropy_coeff", "critic_minibatch_steps", "minibatch_steps"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} = {getattr(self, name)}: expected 0 or more")
+        for name, known in (("critic", CRITICS), ("critic_sees", CRITIC_SEES)):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"{name} = {getattr(self, name)!r}: expected one of {', '.join(known)}")
+
+    def to_config(self, settings: RunSettings, model: Any) -> Any:
+        """Return the config from which ``build_algo`` makes the Algorithm."""
+        if not isinstance(model, MlpModel):
+            raise ConfigError("coma: expected the model mlp; its networks are stacked")
+        spec = make(settings.scenario, 1, settings.seed).spec
+        if self.critic_sees == "state" and not spec.n_state:
+            raise ConfigError(
+                f"critic_sees = 'state': scenario {spec.scenario} has no global state; expected 'observations'"
+            )
+        config = ComaConfig()
+        config.coma = self
+        config.critic_rate = self._rate(self.critic_learning_rate, settings)
+        config.training(
+            lr=self._rate(self.policy_learning_rate, settings),
+            gamma=self.gamma,
+            train_batch_size_per_learner=self.fragment_steps * settings.total_worlds // max(1, settings.n_learners),
+        )
+        config.env_runners(rollout_fragment_length=self.fragment_steps)
+        sharing = agent_mapping(spec, settings.module_sharing)
+        group_ids = sharing.module_ids()
+        model_config = {
+            "model": model,
+            "group_of_agent": [group_ids.index(sharing(agent)) for agent in spec.agents],
+            "critic": self.critic,
+            "scale_value": self.normalise_value,
+        }
+        config.apply(settings, CounterfactualModule, model_config, is_central=self.critic_sees == "state")
+        everyone = AgentMapping(dict.fromkeys(spec.agents, JOINT))
+        return config.multi_agent(policies={JOINT}, policy_mapping_fn=everyone)
+
+    def _rate(self, rate: float, settings: RunSettings) -> Any:
+        if not settings.total_env_steps or self.final_rate_frac == 1.0:
+            return rate
+        return [[0, rate], [settings.total_env_steps, rate * self.final_rate_frac]]
