@@ -290,7 +290,8 @@ class MutualInformation(RLlibCallback):
         def attach(learner: Any) -> None:
             learner.reward_terms.append(MutualInformationReward(params, sizes, seed, learner.device))
 
-        algorithm.learner_group.foreach_learner(attach)
+        for result in algorithm.learner_group.foreach_learner(attach):
+            result.get()  # a failure in a remote learner would else only take it out of service
 
     def on_train_result(self, *, algorithm: Any, result: dict[str, Any], **kwargs: Any) -> None:
         """Warn, once, where the term is larger than the reward."""

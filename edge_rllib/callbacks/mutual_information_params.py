@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from edge_rllib.config.registry import names, resolve
 from edge_rllib.ops.mutual_information.base import Estimator, EstimatorParams
 from edge_rllib.ops.mutual_information.episodes import ThresholdRule, Unit
 from edge_rllib.ops.mutual_information.variables import DecisionForm, StateForm, Variables
 from edge_rllib.ops.mutual_information.weights import WeightParams
 from envs.errors import ConfigError
-from envs.registry import names, resolve
 
 Data = Literal["superior", "inferior", "all"]
 

@@ -76,12 +76,17 @@ def run_from_tree(tree: Tree, source: Source) -> RunConfig:
     for kind in _RUN_PARTS:
         if kind in tree:
             values[kind] = load_part(kind, tree[kind], source.at(kind))
-    if tree.get(_REWARD) is not None:
-        is_none = tree[_REWARD] == NO_PART
-        values[_REWARD] = None if is_none else load_part(_REWARD, tree[_REWARD], source.at(_REWARD))
+    if _REWARD in tree:
+        is_off = _name_of(tree[_REWARD]) in (None, NO_PART)
+        values[_REWARD] = None if is_off else load_part(_REWARD, tree[_REWARD], source.at(_REWARD))
     run = build(RunConfig, values, source)
     rules = tuple(_absolute(name, source.at("evaluation").at("rules")) for name in run.evaluation.rules)
     return dataclasses.replace(run, evaluation=dataclasses.replace(run.evaluation, rules=rules))
+
+
+def _name_of(spec: Any) -> Any:
+    """Return the name in a part's spec; that of a mapping without one is the empty text."""
+    return spec.get("name", "") if isinstance(spec, Mapping) else spec
 
 
 def _absolute(name: str, source: Source) -> str:
