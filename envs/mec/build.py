@@ -31,6 +31,11 @@ def parts_of(scenario: Scenario) -> tuple[MecCell, MecProfiles, MecParams]:
         )
     if params.transfer == "radio" and params.radio.block_m > cell.side_m:
         raise ConfigError(f"radio.block_m = {params.radio.block_m:g}: longer than side_m = {cell.side_m:g} of the cell")
+    if params.transfer == "radio" and params.radio.outage_s <= max(profiles.deadline_s):
+        raise ConfigError(
+            f"radio.outage_s = {params.radio.outage_s:g}: expected more than the longest deadline, "
+            f"{max(profiles.deadline_s):g} s, so that a transfer that is given up is a miss"
+        )
     return cell, profiles, params
 
 
@@ -95,4 +100,5 @@ def read_rules(cell: MecCell, profiles: MecProfiles, params: MecParams) -> Rules
         step_m=step_m,
         block_m=float(radio.block_m),
         turn_prob=float(radio.turn_prob),
+        outage_s=float(radio.outage_s),
     )

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from envs.accelerate import inlined
+from envs.accelerate import inlined, kernel
 from envs.mec.state import MecState, MecTables, Rules
 from envs.rng import unit_pair
 
@@ -14,11 +14,19 @@ from envs.rng import unit_pair
 WORK, DEAL, PLACE, FADING, SHADOWING, TURN = range(6)
 
 
+@kernel
+def _pair(
+    key: np.uint64, index: np.uint64, stream: np.uint64, world_id: np.uint64, episode: np.uint64
+) -> tuple[float, float]:
+    """Compile ``unit_pair`` once for all who draw."""
+    return unit_pair(key, index, stream, world_id, episode)
+
+
 @inlined
 def uniforms(state: MecState, key: np.uint64, b: int, stream: int, index: int) -> tuple[float, float]:
     """Return two uniforms in (0, 1) of a stream of the episode of world ``b``."""
     world = state.world[b]
-    return unit_pair(key, np.uint64(index), np.uint64(stream), np.uint64(world.world_id), np.uint64(world.episode))
+    return _pair(key, np.uint64(index), np.uint64(stream), np.uint64(world.world_id), np.uint64(world.episode))
 
 
 @inlined

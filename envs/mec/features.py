@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from envs.accelerate import inlined
 from envs.mec.radio import rate_bps
-from envs.mec.state import BOX, DISCRETE, FULL, LOCAL_SCOPE, MecState, MecTables, Rules
+from envs.mec.state import DISCRETE, FULL, LOCAL_SCOPE, MecState, MecTables, Rules
 
 Row = npt.NDArray[np.floating]
 
@@ -24,14 +24,14 @@ def squash(value: float, scale: float) -> float:
 
 
 @inlined
-def write_observation(rows: Row, state: MecState, tables: MecTables, rules: Rules, b: int) -> None:
-    """Fill the observations (N, F) of world ``b``."""
+def write_observation(rows: Row, global_state: Row, state: MecState, tables: MecTables, rules: Rules, b: int) -> None:
+    """Fill the observations (N, F) of world ``b``; its global state (S,) is part of them in scope full."""
     for n in range(state.agent.shape[1]):
         if rules.is_released_layout:
             place = _write_released(rows[n], state, tables, rules, b, n)
             _write_progress(rows[n], place, state, rules, b, n)
         else:
-            _write_by_target(rows[n], state, tables, rules, b, n)
+            _write_by_target(rows[n], global_state, state, tables, rules, b, n)
 
 
 @inlined
@@ -75,7 +75,9 @@ def _write_progress(row: Row, place: int, state: MecState, rules: Rules, b: int,
 
 
 @inlined
-def _write_by_target(row: Row, state: MecState, tables: MecTables, rules: Rules, b: int, n: int) -> None:
+def _write_by_target(
+    row: Row, global_state: Row, state: MecState, tables: MecTables, rules: Rules, b: int, n: int
+) -> None:
     """Fill the features of a device: its own, what it knows of others, and those of each target."""
     n_agents, n_servers = state.agent.shape[1], tables.server_hz.size
     agent = state.agent[b, n]
@@ -92,15 +94,14 @@ def _write_by_target(row: Row, state: MecState, tables: MecTables, rules: Rules,
             row[place + n_agents + other] = 1.0 if other == agent.profile else 0.0
         place += 2 * n_agents
     if rules.scope == FULL:
-        place = write_state(row, place, state, tables, rules, b)
-    if rules.kind != BOX and rules.explicit_local:
-        place = _write_target(row, place, state, tables, rules, b, n, -1, 0.0)
-    for e in range(n_servers):
-        if rules.kind == DISCRETE:
-            for level in range(tables.share_levels.size):
-                place = _write_target(row, place, state, tables, rules, b, n, e, tables.share_levels[level])
-        else:
-            place = _write_target(row, place, state, tables, rules, b, n, e, 1.0)
+        for i in range(global_state.size):
+            row[place + i] = global_state[i]
+        place += global_state.size
+    n_levels = tables.share_levels.size if rules.kind == DISCRETE else 1
+    first = -1 if rules.explicit_local else 0  # -1 // n_levels is -1, the own device
+    for column in range(first, n_servers * n_levels):
+        share = tables.share_levels[column % n_levels] if rules.kind == DISCRETE else 1.0
+        place = _write_target(row, place, state, tables, rules, b, n, column // n_levels, share)
 
 
 @inlined
@@ -121,7 +122,7 @@ def _write_target(
         service_s = share * agent.work_cycles / hz
     wait_s = max(0.0, backlog_s - transfer_s) if rules.overlaps else backlog_s
     row[place] = 0.0 if e < 0 else 1.0
-    row[place + 1] = share
+    row[place + 1] = 0.0 if e < 0 else share
     row[place + 2] = squash(hz * scale_s, rules.work_scale_cycles)
     row[place + 3] = squash(backlog_s, scale_s)
     row[place + 4] = squash(age, 1.0)
@@ -134,13 +135,13 @@ def _write_target(
 
 
 @inlined
-def write_state(row: Row, place: int, state: MecState, tables: MecTables, rules: Rules, b: int) -> int:
-    """Fill the global state from ``place`` on: all that the next slot depends on; return the next place."""
+def write_state(row: Row, state: MecState, tables: MecTables, rules: Rules, b: int) -> None:
+    """Fill the global state (S,) of world ``b``: all that the next slot depends on."""
     n_agents, n_servers, scale_s = state.agent.shape[1], tables.server_hz.size, rules.time_scale_s
     n_slots = state.world[b].slot
-    row[place] = n_slots / rules.horizon_slots
-    row[place + 1] = squash(state.world[b].cost / (max(n_slots, 1) * n_agents), scale_s)
-    place += 2
+    row[0] = n_slots / rules.horizon_slots
+    row[1] = squash(state.world[b].cost / (max(n_slots, 1) * n_agents), scale_s)
+    place = 2
     for e in range(n_servers):
         row[place + e] = squash(state.server[b, e].backlog_s, scale_s)
     place += n_servers
@@ -158,7 +159,6 @@ def write_state(row: Row, place: int, state: MecState, tables: MecTables, rules:
         place += n_servers
         if rules.is_radio:
             place = _write_channels(row, place, state, tables, rules, b, n)
-    return place
 
 
 @inlined

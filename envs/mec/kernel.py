@@ -7,6 +7,9 @@ serve in ascending order of the transfer times of the slot (ties by device), beh
   + start-up + service, wait = work before it;
 - with ``overlap`` a server goes on while a task is on its way: wait = max(0, work before it - transfer).
 
+By radio, a transfer that would take longer than ``outage_s`` is given up after it: its part never reaches the server,
+and as no deadline is that late, its task is missed.
+
 Start-ups are paid once a device, server and episode, by the server. Backlogs lose a slot's length at its end.
 """
 
@@ -60,6 +63,11 @@ def _send(figures: SlotFigures, order: I8, state: MecState, tables: MecTables, r
             others_w = interference_w(state, rules, b, n) if rules.interference > 0.0 else 0.0
             bps = rate_bps(rules, state.pair[b, n, server].gain, others_w)
             transfer_s = share * state.agent[b, n].size_bits / bps
+            if not transfer_s <= rules.outage_s:  # a rate of 0 makes it infinite
+                figures.transfer_s[b, n] = rules.outage_s
+                figures.offload_s[b, n] = rules.outage_s
+                state.sums[b, s.OUTAGE_TASKS] += 1.0
+                continue
         else:
             transfer_s = tables.transfer_s[n, server]
         figures.transfer_s[b, n] = transfer_s

@@ -168,10 +168,11 @@ class RadioParams:
     speed_m_per_s: float  # along the streets; 0: devices stay where an episode finds them
     block_m: float  # between two parallel streets
     turn_prob: float  # at a crossing, for left and right together
+    outage_s: float  # a transfer that would take longer is given up after this time, and its task is missed
 
     def __post_init__(self) -> None:
         """Refuse impossible numbers."""
-        for name in ("bandwidth_hz", "shadowing_distance_m", "server_height_m", "block_m"):
+        for name in ("bandwidth_hz", "shadowing_distance_m", "server_height_m", "block_m", "outage_s"):
             _check_positive(f"radio.{name}", getattr(self, name))
         for name in ("slope_db", "shadowing_sd_db", "doppler_hz", "speed_m_per_s"):
             _check_number(f"radio.{name}", getattr(self, name), 0.0)

@@ -17,6 +17,7 @@ SUM_NAMES = (
     "sent_share",
     "missed_tasks",
     "over_budget_tasks",
+    "outage_tasks",
     "refused",
     "local_s",
     "transfer_s",
@@ -44,6 +45,7 @@ SUM_NAMES = (
     SENT_SHARE,
     MISSED_TASKS,
     OVER_BUDGET_TASKS,
+    OUTAGE_TASKS,
     REFUSED,
     LOCAL_S,
     TRANSFER_S,
@@ -203,3 +205,4 @@ class Rules(NamedTuple):
     step_m: float
     block_m: float
     turn_prob: float
+    outage_s: float

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from envs.accelerate import inlined, kernel
-from envs.arrays import F8, I8
+from envs.arrays import F4, F8, I8
 from envs.mec import state as s
 from envs.mec.decode import decode
 from envs.mec.draws import deal_profiles, draw_tasks
@@ -76,8 +76,7 @@ def _end(
     close_episode(state, rules, b, reported)
     for i in range(state.sums.shape[1]):
         out.final_sums[b, i] = state.sums[b, i]
-    write_observation(out.final_observation[b], state, tables, rules, b)
-    write_state(out.final_state[b], 0, state, tables, rules, b)
+    _look(out.final_observation[b], out.final_state[b], state, tables, rules, b)
     out.final_target_mask[b] = True
 
 
@@ -89,7 +88,7 @@ def _begin_slot(state: MecState, tables: MecTables, rules: Rules, key: np.uint64
         advance_channels(state, tables, rules, key, b)
 
 
-@inlined
+@kernel
 def _begin_episode(state: MecState, tables: MecTables, rules: Rules, key: np.uint64, b: int) -> None:
     """Empty world ``b`` and draw the first slot of its episode."""
     state.world[b].slot = 0
@@ -116,11 +115,17 @@ def _begin_episode(state: MecState, tables: MecTables, rules: Rules, key: np.uin
         begin_channels(state, tables, rules, key, b)
 
 
+@kernel
+def _look(observation: F4, global_state: F4, state: MecState, tables: MecTables, rules: Rules, b: int) -> None:
+    """Write observations (N, F) and the global state (S,) of world ``b``; compiled once for its callers."""
+    write_state(global_state, state, tables, rules, b)
+    write_observation(observation, global_state, state, tables, rules, b)
+
+
 @inlined
 def _observe(out: Outcome, state: MecState, tables: MecTables, rules: Rules, b: int) -> None:
     """Write what is seen of world ``b``; every target may always be chosen."""
-    write_observation(out.observation[b], state, tables, rules, b)
-    write_state(out.state[b], 0, state, tables, rules, b)
+    _look(out.observation[b], out.state[b], state, tables, rules, b)
     out.target_mask[b] = True
 
 
@@ -139,7 +144,8 @@ def observe_worlds(out: Outcome, state: MecState, tables: MecTables, rules: Rule
 
 
 @kernel
-def observe_exactly(rows: F8, state: MecState, tables: MecTables, rules: Rules) -> None:
-    """Write the observations (B, N, F) of every world in float64."""
+def observe_exactly(rows: F8, global_state: F8, state: MecState, tables: MecTables, rules: Rules) -> None:
+    """Write the observations (B, N, F) and global states (B, S) of every world in float64."""
     for b in range(state.world.size):
-        write_observation(rows[b], state, tables, rules, b)
+        write_state(global_state[b], state, tables, rules, b)
+        write_observation(rows[b], global_state[b], state, tables, rules, b)

@@ -116,7 +116,8 @@ class MecWorld(World):
         """Return the observations (B, N, F) in float64, for comparison with recorded ones."""
         spec = self.spec
         rows = np.zeros((spec.n_worlds, spec.n_agents, spec.n_features))
-        observe_exactly(rows, self.state, self._tables, self._rules)
+        global_state = np.zeros((spec.n_worlds, spec.n_state))
+        observe_exactly(rows, global_state, self.state, self._tables, self._rules)
         return rows
 
     def snapshot(self) -> dict[str, Any]:

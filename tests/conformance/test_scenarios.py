@@ -11,7 +11,7 @@ from edge_rllib.config.paths import config_names
 from envs.fog.load import scenario_load
 from envs.scenario import make
 
-SCENARIOS = config_names("scenario")
+SCENARIOS = [name for name in config_names("scenario") if load_scenario(name).world == "fog"]
 # A name stands for one problem for ever: what changes it is another version.
 ETHER = {12: (10, {"rpi3": 8, "nuc": 1, "tx2": 2}), 19: (15, {"rpi3": 12, "nuc": 2, "tx2": 4})}
 ETHER |= {28: (22, {"rpi3": 18, "nuc": 3, "tx2": 6}), 31: (23, {"rpi3": 18, "nuc": 4, "tx2": 8})}

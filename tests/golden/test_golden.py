@@ -29,12 +29,17 @@ def figures(name: str) -> dict[str, Any]:
     world.reset(None, out)
     spec = world.spec
     rewards = np.zeros(spec.n_agents)
+    sums = np.zeros(len(spec.sum_names))
+    places = np.arange(spec.n_agents)[:, None] + np.arange(spec.n_amounts)
     for step in range(N_STEPS):
         turn = (step + np.arange(spec.n_agents)) % spec.n_targets
         allowed = np.take_along_axis(out.target_mask, np.broadcast_to(turn, (N_WORLDS, spec.n_agents))[..., None], 2)
-        world.step(np.where(allowed[..., 0], turn, 0).astype(np.int64), out)
+        amounts = spec.amount_low + (spec.amount_high - spec.amount_low) * ((step + places) % 5) / 4.0
+        amounts = np.broadcast_to(amounts, (N_WORLDS, *amounts.shape)).copy() if spec.n_amounts else None
+        world.step(np.where(allowed[..., 0], turn, 0).astype(np.int64), out, amounts)
         rewards += out.reward.sum(axis=0)
-    sums = world.state.sums.sum(axis=0)  # type: ignore[attr-defined]
+        sums += out.final_sums[out.terminated].sum(axis=0)
+    sums += world.state.sums.sum(axis=0)  # type: ignore[attr-defined]
     return {
         "sums": {key: float(value) for key, value in zip(spec.sum_names, sums, strict=True) if value},
         "reward": grouped(rewards),
