@@ -14,6 +14,7 @@ from envs.arrays import F8
 
 MAX_Z = 3.0  # standard errors; a row beyond is outside its tolerance
 _ROUNDING = 6e-5  # published means have four decimals
+_NOISE = 1e-12  # of float64 sums
 # ok, out: compared. info: shown beside each other. unknown: nothing of ours to compare with. refused: cannot be played
 State = Literal["ok", "out", "info", "unknown", "refused"]
 
@@ -81,19 +82,28 @@ def join(reports: Iterable[Report]) -> Report:
     )
 
 
-def z_row(file: str, scenario: str, policy: str, metric: str, theirs: Sample, ours: F8) -> Row:
-    """Return the comparison of two means; cells without variance on either side must be equal."""
+def z_row(
+    file: str, scenario: str, policy: str, metric: str, theirs: Sample, ours: F8, limit: float = MAX_Z, better: str = ""
+) -> Row:
+    """Return the comparison of two means; cells without variance on either side must be equal.
+
+    Where ``better`` is "low" or "high", ours may differ in that direction as far as it likes.
+    """
     values = ours[np.isfinite(ours)]
     if not len(values):
         return Row(file, scenario, policy, metric, theirs.mean, None, None, "no finite value of ours", "out")
-    mean, sd = float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    mean, sd = float(values.mean()), deviation(values)
     theirs_sd = theirs.sd if theirs.sd > 0.0 else sd  # a rare event that their few episodes do not have
     error = math.sqrt(theirs_sd**2 / theirs.n + sd**2 / len(values))
+    is_better = (better == "low" and mean <= theirs.mean) or (better == "high" and mean >= theirs.mean)
     if error == 0.0:
         is_equal = abs(mean - theirs.mean) <= _ROUNDING
-        return Row(file, scenario, policy, metric, theirs.mean, mean, mean - theirs.mean, "equal", _state(is_equal))
+        expected = "equal or better" if better else "equal"
+        state = _state(is_equal or is_better)
+        return Row(file, scenario, policy, metric, theirs.mean, mean, mean - theirs.mean, expected, state)
     z = (mean - theirs.mean) / error
-    return Row(file, scenario, policy, metric, theirs.mean, mean, z, f"|z| < {MAX_Z:g}", _state(abs(z) < MAX_Z))
+    expected = f"|z| < {limit:.3g}" + (" or better" if better else "")
+    return Row(file, scenario, policy, metric, theirs.mean, mean, z, expected, _state(abs(z) < limit or is_better))
 
 
 def worst_row(file: str, scenario: str, policy: str, metric: str, theirs: Sequence[Sample], ours: F8) -> Row:
@@ -103,7 +113,7 @@ def worst_row(file: str, scenario: str, policy: str, metric: str, theirs: Sequen
     """
     each = [z_row(file, scenario, policy, metric, cell, ours[:, i]) for i, cell in enumerate(theirs)]
     scores = [math.inf if row.score is None else abs(row.score) for row in each]
-    limit = -NormalDist().inv_cdf(NormalDist().cdf(-MAX_Z) / len(each))
+    limit = joint_limit(len(each))
     is_ok = all(
         score < limit if row.tolerance.startswith("|z|") else row.state == "ok"
         for row, score in zip(each, scores, strict=True)
@@ -111,6 +121,17 @@ def worst_row(file: str, scenario: str, policy: str, metric: str, theirs: Sequen
     mean, what = float(np.mean([cell.mean for cell in theirs])), f"worst |z| of {len(each)} < {limit:.3g}"
     own = float(np.mean([math.nan if row.ours is None else row.ours for row in each]))
     return Row(file, scenario, policy, metric, mean, own, max(scores), what, _state(is_ok))
+
+
+def deviation(values: F8) -> float:
+    """Return the standard deviation of numbers; 0 of a single one, and of equal ones whatever the rounding of sums."""
+    sd = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    return sd if sd > _NOISE * max(1.0, float(np.abs(values).max())) else 0.0
+
+
+def joint_limit(n_rows: int) -> float:
+    """Return the standard errors that the farthest of n lawful means exceeds as rarely as one exceeds MAX_Z."""
+    return -NormalDist().inv_cdf(NormalDist().cdf(-MAX_Z) / max(n_rows, 1))
 
 
 @dataclass(frozen=True)
@@ -127,6 +148,25 @@ def equal_row(file: str, scenario: str, metric: str, theirs: float, ours: float,
     expected = "equal" if tolerance == 0.0 else f"within {tolerance:g}"
     difference = ours - theirs
     return Row(file, scenario, "-", metric, theirs, ours, difference, expected, _state(abs(difference) <= tolerance))
+
+
+def largest_row(
+    file: str, scenario: str, metric: str, theirs: F8, ours: F8, tolerance: float, is_relative: bool = False
+) -> Row:
+    """Return the comparison of arrays of one shape by the pair that differs most; with tolerance 0 all must be equal.
+
+    ``is_relative`` divides differences by theirs where that is larger than 1.
+    """
+    theirs, ours = np.atleast_1d(theirs).ravel(), np.atleast_1d(ours).ravel()
+    scale = np.maximum(np.abs(theirs), 1.0) if is_relative else 1.0
+    with np.errstate(invalid="ignore"):  # two infinite numbers
+        error = np.abs(ours - theirs) / scale
+    error = np.where(np.isfinite(error), error, np.inf)
+    error[theirs == ours] = 0.0
+    i = int(error.argmax())
+    expected = f"largest of {len(error)} <= {tolerance:g}" if tolerance > 0.0 else f"all {len(error)} equal"
+    state = _state(bool(error[i] <= tolerance))
+    return Row(file, scenario, "-", metric, float(theirs[i]), float(ours[i]), float(error[i]), expected, state)
 
 
 def within_row(file: str, metric: str, theirs: float, ours: float, score: float, limit: float, what: str) -> Row:

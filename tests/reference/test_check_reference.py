@@ -282,7 +282,7 @@ def test_a_folder_is_read_with_all_below_it(tmp_path):
 
 
 def test_paths_without_data_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match="no JSON or CSV file in this folder"):
+    with pytest.raises(ConfigError, match="no JSON, CSV or NPZ file in this folder"):
         check_path(tmp_path, 4)
     with pytest.raises(ConfigError, match="no such file or folder"):
         check_path(tmp_path / "nowhere", 4)
@@ -305,7 +305,8 @@ def test_json_is_printed_with_the_exit_code_of_the_table(tmp_path, capsys):
 def test_the_reference_data_are_reproduced():
     report = check_path(DATA, 400)
     assert [dataclasses.asdict(row) for row in report.rows if row.state in ("out", "refused")] == []
-    assert [row.metric for row in report.rows if row.state == "unknown" and row.policy != "-"] == []
+    known = [row for row in report.rows if not row.file.startswith("explaboff")]  # those have a test of their own
+    assert [row.metric for row in known if row.state == "unknown" and row.policy != "-"] == []
     # 10 cells x 14 metrics, 32 rows without chance, 14 metrics, the energy and 4 lists of R1 by seed, 2 x 21 series of
     # the trace, and the Alibaba workload
     assert report.n_compared == 140 + 32 + 19 + 42 + 51
