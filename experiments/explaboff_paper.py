@@ -153,7 +153,7 @@ class Plan:
         algorithm = algorithm_of(run_name, tuple((k, v) for k, v in over.items() if k.startswith("algorithm")))
         n_worlds = named_run(setting).n_worlds
         if self.is_quick:
-            over |= {**QUICK, "total_env_steps": QUICK_STEPS}
+            over = {"total_env_steps": QUICK_STEPS, **over, **QUICK}
             over |= QUICK_REPLAY if hasattr(algorithm, "replay_steps") else {}
             over |= QUICK_REWARD if over["mutual_information"] != "none" else {}
             n_worlds = QUICK["n_worlds"]
@@ -314,14 +314,13 @@ def play_all(plan: Plan, processes: int, console: Console) -> bool:
     is_whole = True
     if "tuning" in plan.parts:
         trials = Study(plan.out, [cell for cells in plan.trials().values() for cell in cells])
-        if processes:
-            is_whole = study.play(trials, processes, worker_command(["tuning"]), console)
+        is_whole = study.play(trials, processes, worker_command(["tuning"]), console)
         if trials.unfinished():
             return False
         choose(plan, trials)
         console.print(f"chosen: {plan.out / CHOICES}")
     others = [part for part in plan.parts if part != "tuning"]
-    if others and processes:
+    if others:
         is_whole &= study.play(Study(plan.out, plan.cells()), processes, worker_command(others), console)
     return is_whole
 

@@ -210,9 +210,12 @@ def _place(study: Study, number: int) -> Path:
 def play(study: Study, processes: int, command: Sequence[str], console: Console) -> bool:
     """Play what is missing and show how far it is; return whether all is there. Ctrl-C or SIGTERM saves and raises.
 
-    ``command`` with the number of a worker behind it calls ``work`` on the same study.
+    ``command`` with the number of a worker behind it calls ``work`` on the same study. With 0 processes nothing is
+    played; what is there is checked all the same, and taken for all.
     """
     study.check_settings()
+    if not processes:
+        return True
     todo = study.unfinished()
     n_before = len(study.cells) - len(todo)
     console.print(f"{len(study.cells)} runs, {n_before} of them finished before; results: {study.out}")
