@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from envs.bounds.base import Bound, NoBound
 from envs.bounds.linear_program import LinearProgram
 from envs.bounds.matching import BestKnown
+from envs.bounds.mec import MecReturn, MecSlots, MecZeroQueue
 from envs.bounds.tiny import ValueIteration
 from envs.bounds.zero_queue import ZeroQueue
 from envs.scenario import Scenario
@@ -18,7 +19,8 @@ def bound_for(wanted: str, scenario: Scenario, figure: str, n_worlds: int, seed:
     """Return a bound on a figure of the first episodes of worlds; raise NoBound where none is known.
 
     ``wanted`` is zero_queue, linear_program or auto: the exact optimum of a tiny network, linear_program where the
-    worlds have few tasks, else zero_queue.
+    worlds have few tasks, else zero_queue. In the MEC world auto and linear_program are the best decisions of empty
+    slots where those are known.
     """
     reason = ""
     for kind in _kinds(wanted, scenario, n_worlds):
@@ -36,6 +38,12 @@ def _kinds(wanted: str, scenario: Scenario, n_worlds: int) -> Iterator[type[Boun
     """Yield the bounds to try, the sharpest first."""
     if scenario.world == "matching":
         yield BestKnown
+        return
+    if scenario.world == "mec":
+        if wanted != "zero_queue":
+            yield MecSlots
+            yield MecReturn
+        yield MecZeroQueue
         return
     if scenario.world != "fog":
         raise NoBound(f"no bound is known for world {scenario.world}")
