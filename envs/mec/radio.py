@@ -19,7 +19,7 @@ import math
 import numpy as np
 
 from envs.accelerate import inlined
-from envs.mec.draws import FADING, PLACE, SHADOWING, TURN, normals, uniforms
+from envs.mec.draws import CHANNEL, PLACE, TURN, normals, uniforms
 from envs.mec.state import MecState, MecTables, Rules
 
 _MAX_CROSSINGS = 64  # in a slot; a device that meets more stops at the last
@@ -52,8 +52,7 @@ def begin_channels(state: MecState, tables: MecTables, rules: Rules, key: np.uin
     n_streets = int(rules.side_m / rules.block_m) + 1  # in each direction, at 0, block, 2 block, ...
     for n in range(state.agent.shape[1]):
         agent = state.agent[b, n]
-        street, along = uniforms(state, key, b, PLACE, 2 * n)
-        way, _ = uniforms(state, key, b, PLACE, 2 * n + 1)
+        street, along, way, _ = uniforms(state, key, b, PLACE, n)
         agent.heading = int(4.0 * way)
         street_m = int(street * n_streets) * rules.block_m
         along_m = along * (n_streets - 1) * rules.block_m
@@ -76,14 +75,10 @@ def _draw_channels(
         for e in range(n_servers):
             index = first + n * n_servers + e
             pair = state.pair[b, n, e]
-            re, im = normals(state, key, b, FADING, index)
+            re, im, shade, _ = normals(state, key, b, CHANNEL, index)
             pair.fading_re = fading_memory * pair.fading_re + fading_noise * re
             pair.fading_im = fading_memory * pair.fading_im + fading_noise * im
-            if rules.shadowing_sd_db > 0.0:
-                shade, _ = normals(state, key, b, SHADOWING, index)
-                pair.shadowing_db = shadowing_memory * pair.shadowing_db + shadowing_noise * shade
-            else:
-                pair.shadowing_db = 0.0
+            pair.shadowing_db = shadowing_memory * pair.shadowing_db + shadowing_noise * shade
 
 
 @inlined
@@ -122,8 +117,7 @@ def _move(state: MecState, rules: Rules, key: np.uint64, b: int, n: int) -> None
         if is_inside:
             left_m -= way_m
         index = (state.world[b].slot * state.agent.shape[1] + n) * _MAX_CROSSINGS + crossing
-        chance, _ = uniforms(state, key, b, TURN, index)
-        _turn(state, rules, b, n, chance, edge_m)
+        _turn(state, rules, b, n, uniforms(state, key, b, TURN, index)[0], edge_m)
 
 
 @inlined
