@@ -6,16 +6,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from edge_rllib.algorithms.joint_update import JointUpdate, Networks, SumGradients, UpdateRules
 from edge_rllib.algorithms.off_policy import OffPolicy, OffPolicyParams
+from edge_rllib.algorithms.settings import RunSettings
 from edge_rllib.modules.joint import JointModule
+from edge_rllib.modules.shape import ObservationShape
 from edge_rllib.ops import multi_agent
 from edge_rllib.ops.hybrid import Sizes
 from envs.errors import ConfigError
+from envs.scenario import make
 
 
 class Maddpg(OffPolicy):
@@ -65,15 +69,20 @@ class MaddpgParams(DeterministicParams):
         """Return the Algorithm's class."""
         return Maddpg
 
-    def seen_decisions(self, target: Tensor, amounts: Tensor, sizes: Sizes) -> Tensor:
-        """Return replayed decisions (R, N, W) as critics are trained on them."""
-        if not self.released_servers:
-            return super().seen_decisions(target, amounts, sizes)
-        if sizes != Sizes(1, 2, -1.0, 1.0):
+    def to_config(self, settings: RunSettings, model: Any) -> Any:
+        """Return the config; refuse released coordinates where decisions are not the released box."""
+        sizes = ObservationShape.of(make(settings.scenario, 1, settings.seed).spec).decision
+        if self.released_servers and sizes != Sizes(1, 2, -1.0, 1.0):
             raise ConfigError(
                 f"released_servers = {self.released_servers}: decisions have {sizes.n_targets} targets and "
                 f"{sizes.n_amounts} amounts; expected the released box, one target and two amounts in [-1, 1]"
             )
+        return super().to_config(settings, model)
+
+    def seen_decisions(self, target: Tensor, amounts: Tensor, sizes: Sizes) -> Tensor:
+        """Return replayed decisions (R, N, W) as critics are trained on them."""
+        if not self.released_servers:
+            return super().seen_decisions(target, amounts, sizes)
         return multi_agent.released_coordinates(amounts, self.released_servers)
 
     def joint_update(
