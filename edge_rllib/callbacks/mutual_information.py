@@ -44,6 +44,7 @@ NAME = "mutual_information"
 SHARE = "share_of_reward"
 TERM_MEMORY = 512  # values of earlier batches that count in the term's deviation, which grows as estimators learn
 REWARD_MEMORY = 100_000  # likewise in that of rewards, which may be rare
+LOOK_ROWS = 256  # rows of each buffer on which estimates are logged
 LEAST_STD = 1e-8  # below it a term or a reward is constant
 
 
@@ -134,7 +135,8 @@ class MutualInformationReward(RewardTerm):
     @torch.no_grad()
     def bonus(self, batch: JointBatch, reward: Tensor) -> Tensor:
         """Return the term of each step and agent; zero until the estimators have begun to learn, or while it is off."""
-        raw = self._raw(batch, reward.shape[1])
+        factor = self.factor.value(self.env_steps, self.n_episodes)
+        raw = self._raw(batch, reward.shape[1], is_off=factor == 0.0)
         if raw is None:
             return torch.zeros_like(reward)
         params = self.params
@@ -148,7 +150,7 @@ class MutualInformationReward(RewardTerm):
             term = scale * term
         else:
             term = raw.clamp(-params.clip, params.clip) if params.clip else raw
-        term = (self.factor.value(self.env_steps, self.n_episodes) * term).to(reward.dtype)
+        term = (factor * term).to(reward.dtype)
         self._note("bonus_mean", term.mean().item())
         self._note("bonus_std", term.std().item())
         self._note("reward_std", reward_std)
@@ -156,22 +158,28 @@ class MutualInformationReward(RewardTerm):
             self._note(SHARE, term.std().item() / reward_std)
         return term
 
-    def _raw(self, batch: JointBatch, n_agents: int) -> Tensor | None:
-        """Return the weighted sum (R, N) of all that is fitted, None where nothing is; note the estimates."""
+    def _raw(self, batch: JointBatch, n_agents: int, is_off: bool) -> Tensor | None:
+        """Return the weighted sum (R, N) of all that is fitted, None where nothing is; note the estimates.
+
+        What does not count is measured on the first batch after each log only, with draws of its own.
+        """
         parts: list[Tensor] = []
         for key, bound in self.bounds.items():
-            if bound.fitted.n_fitted:
-                values = bound.values(batch, self._orders)
-                self._note(f"{key}_on_batch_{bound.unit}", values.mean().item())
-                self._note(f"{key}_on_batch_std", values.std().item())
-                parts.append((bound.params.weight if key == "lower" else -bound.params.weight) * values)
+            is_idle = is_off or not bound.params.weight
+            if not bound.fitted.n_fitted or (is_idle and f"{key}_on_batch_std" in self._sums):
+                continue
+            values = bound.values(batch, self._looks() if is_idle else self._orders)
+            self._note(f"{key}_on_batch_{bound.unit}", values.mean().item())
+            self._note(f"{key}_on_batch_std", values.std().item())
+            parts.append((bound.params.weight if key == "lower" else -bound.params.weight) * values)
         given = self.params.entropies
         if given and self.entropies and self.entropies.fitted.n_fitted:
-            if given.exploration_weight or given.collaboration_weight:
+            if not is_off and (given.exploration_weight or given.collaboration_weight):
                 surprises = self.entropies.surprises(batch)
                 parts.append(given.exploration_weight * surprises.joint.unsqueeze(-1))
                 parts.append(-given.collaboration_weight * surprises.others_given_own)
-            self._measure(batch)
+            if "joint_entropy_nats" not in self._sums:
+                self._measure(batch)
         return sum(parts).expand(-1, n_agents) if parts else None
 
     def _measure(self, batch: JointBatch) -> None:
@@ -179,7 +187,7 @@ class MutualInformationReward(RewardTerm):
         assert self.params.entropies is not None
         assert self.entropies is not None
         n_rows = len(batch.target)
-        chosen = self._orders.permutation(n_rows)[: self.params.entropies.measured_rows]
+        chosen = self._looks().permutation(n_rows)[: self.params.entropies.measured_rows]
         index = torch.from_numpy(chosen).to(batch.target.device)
         surprises = self.entropies.surprises(
             JointBatch(*(None if column is None else column[index] for column in batch))
@@ -188,6 +196,10 @@ class MutualInformationReward(RewardTerm):
         self._note("own_entropy_given_state_nats", surprises.own_given_state.mean().item())
         self._note("others_entropy_given_own_and_state_nats", surprises.others_given_own.mean().item())
         self._note("information_by_entropies_nats", surprises.information.mean().item())
+
+    def _looks(self) -> np.random.Generator:
+        """Return draws for what is only logged, so that logging changes nothing."""
+        return np.random.default_rng(self.env_steps)
 
     def _note(self, name: str, value: float) -> None:
         self._sums[name].append(value)
@@ -212,10 +224,10 @@ class MutualInformationReward(RewardTerm):
 
     def _estimates(self, key: str, bound: Bound, found: dict[str, float]) -> dict[str, float]:
         """Return a bound's estimates on buffers, and the gap between the data of its fit and the batch."""
-        looks = np.random.default_rng(self.env_steps)  # of its own: logging changes nothing
+        looks = self._looks()
         estimates = {}
         for data, buffer in self.buffers.items():
-            n_rows = min(self.params.batch_rows, buffer.n_rows)
+            n_rows = min(LOOK_ROWS, buffer.n_rows)
             if n_rows >= 2:
                 drawn = self._steps(buffer.draw(n_rows, looks, with_replacement=False))
                 estimates[data] = bound.values(drawn, looks).mean().item()

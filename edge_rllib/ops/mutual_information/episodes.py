@@ -133,7 +133,7 @@ class EpisodeBuffer:
     @property
     def worst(self) -> float:
         """Return the smallest return; the buffer must not be empty."""
-        return min(entry.total for _, _, entry in self._heap)
+        return self._heap[0][0] if self.keeps_best else min(entry.total for _, _, entry in self._heap)
 
     def totals(self) -> list[float]:
         """Return the returns of the episodes, smallest first."""
