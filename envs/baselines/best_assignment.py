@@ -16,8 +16,8 @@ from envs.mec.observe import MecView
 class BestAssignment(Rule):
     """Choose, for all devices together, the targets of whole tasks with the fewest misses and then the least cost.
 
-    All assignments are weighed, up to ten devices; for more, a local search moves one device at a time. What a slot
-    leaves to the next ones, backlogs and start-ups, plays no part.
+    All assignments are weighed, up to ten devices that do not disturb each other; elsewhere a search moves one device
+    or exchanges two. What a slot leaves to the next ones, backlogs and start-ups, plays no part.
     """
 
     worlds: ClassVar[tuple[str, ...]] = ("mec",)

@@ -1,8 +1,8 @@
 """Who goes to which server: the best of all assignments of a slot's tasks, with whole tasks or with the even shares.
 
-Servers have nothing to do with each other, so that the cost of an assignment is a sum over servers of a cost of the
-set of devices that each one gets. For every server and every set that cost follows from the set without its last
-arrival, E * 2 ** N steps; the best partition of the devices into sets follows by dynamic programming, E * 3 ** N steps.
+Where devices do not disturb each other, the cost of an assignment is a sum over servers of a cost of the set of devices
+that each one gets. For every server and every set that cost follows from the set without its last arrival, E * 2 ** N
+steps; the best partition of the devices into sets follows by dynamic programming, E * 3 ** N steps.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ class Scratch(NamedTuple):
     pick: Annotated[I8, "Se Ds", "the part of a set that goes to a server in that best partition"]
     busy_s: Annotated[F8, "Ds", "until when a server is busy with a set of arrivals, bit r for place r in its order"]
     devices: Annotated[I8, "Ds", "set of devices of a set of places"]
-    member: Annotated[I8, "N", "devices of a server"]
-    trial: Annotated[F8, "N", "shares that are tried"]
     server_cost: Annotated[F8, "Se", "cost of the devices at a server"]
 
 
@@ -42,8 +40,6 @@ def scratch_for(n_servers: int, n_agents: int) -> Scratch:
         pick=np.zeros((n_servers, n_sets), np.int64),
         busy_s=np.empty(n_sets),
         devices=np.zeros(n_sets, np.int64),
-        member=np.zeros(n_agents, np.int64),
-        trial=np.empty(n_agents),
         server_cost=np.empty(n_servers),
     )
 

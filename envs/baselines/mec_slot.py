@@ -6,12 +6,14 @@ A device that sends the share r of its task to a server works off 1 - r itself, 
     sent:      transfer + wait for those who arrived before + start-up + r * service
     delay:     the later of the two
 
-Servers serve in order of arrival. The cost of a slot is the sum over devices of time_weight * delay + (1 - time_weight)
-* energy. Start-ups and backlogs that a decision leaves to later slots are not weighed: everything here is myopic.
+Servers serve in order of arrival. By radio, devices that send at the same time disturb each other at their servers. The
+cost of a slot is the sum over devices of time_weight * delay + (1 - time_weight) * energy. Start-ups and backlogs that
+a decision leaves to later slots are not weighed: everything here is myopic.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -37,15 +39,34 @@ class Slot(NamedTuple):
     service_s: Annotated[F8, "B Se N", "whole task on the server"]
     transfer_s: Annotated[F8, "B Se N", "of the whole task where nobody else sends"]
     startup_s: Annotated[F8, "B Se N", "still to be paid"]
+    snr: Annotated[F8, "B Se N", "received power of a device over the noise; 0 where nobody disturbs"]
     order: Annotated[I8, "B Se N", "devices by transfer_s; of equals the first"]
+    interference: float  # share of the other senders' power that disturbs
     is_transfer_of_share: bool  # transfer time and energy are those of the share, else of the whole task
     overlaps: bool  # a server works on others while a task is on its way; else transfer and wait add up
     time_weight: float
 
 
+class Room(NamedTuple):
+    """Room to work in for one world."""
+
+    member: Annotated[I8, "N", "devices of a server"]
+    reach_s: Annotated[F8, "N", "transfer times of whole tasks while the others send"]
+    trial: Annotated[F8, "N", "shares that are tried"]
+
+
+def room_for(n_agents: int) -> Room:
+    """Return room for so many devices."""
+    return Room(np.zeros(n_agents, np.int64), np.zeros(n_agents), np.zeros(n_agents))
+
+
 def slot_of(view: MecView) -> Slot:
     """Return the slot that a view shows."""
     transfer_s = np.ascontiguousarray(view.transfer_s.transpose(0, 2, 1))
+    is_disturbed = view.interference > 0.0 and view.bandwidth_hz > 0.0
+    snr = np.zeros_like(transfer_s)
+    if is_disturbed:  # of the rate alone, size / transfer = bandwidth * log2(1 + snr)
+        snr = np.exp2(view.size_bits[:, None, :] / transfer_s / view.bandwidth_hz) - 1.0
     return Slot(
         may_choose=np.ascontiguousarray(view.target_mask),
         local_s=view.work_cycles / view.device_hz,
@@ -58,7 +79,9 @@ def slot_of(view: MecView) -> Slot:
         service_s=view.work_cycles[:, None, :] / view.server_hz[:, :, None],
         transfer_s=transfer_s,
         startup_s=np.ascontiguousarray(view.startup_s.transpose(0, 2, 1)),
+        snr=snr,
         order=np.argsort(transfer_s, axis=2, kind="stable"),
+        interference=float(view.interference) if is_disturbed else 0.0,
         is_transfer_of_share=bool(view.is_transfer_of_share),
         overlaps=bool(view.overlaps),
         time_weight=float(view.time_weight),
@@ -122,9 +145,23 @@ def even_share(slot: Slot, b: int, e: int, n: int, busy_s: float, transfer_s: fl
     return max(min(share, 1.0), 0.0)
 
 
+@inlined
+def reach_s(slot: Slot, b: int, target: I8, share: F8, n: int) -> float:
+    """Return the transfer time of the whole task of device ``n`` to its server while the others send."""
+    e = target[n] - 1
+    if slot.interference == 0.0:
+        return slot.transfer_s[b, e, n]
+    others = 0.0
+    for other in range(target.size):
+        if other != n and target[other] > 0 and share[other] > 0.0:
+            others += slot.snr[b, e, other]
+    snr = slot.snr[b, e, n]
+    return slot.transfer_s[b, e, n] * math.log1p(snr) / math.log1p(snr / (1.0 + slot.interference * others))
+
+
 @kernel
-def slot_cost(member: I8, slot: Slot, b: int, target: I8, share: F8, miss_cost: float) -> float:
-    """Return the cost of a slot of world ``b`` for targets (N,) and shares (N,); ``member`` (N,) is scratch.
+def slot_cost(room: Room, slot: Slot, b: int, target: I8, share: F8, miss_cost: float) -> float:
+    """Return the cost of a slot of world ``b`` for targets (N,) and shares (N,).
 
     A share of 0 is local work, whatever the target.
     """
@@ -139,25 +176,31 @@ def slot_cost(member: I8, slot: Slot, b: int, target: I8, share: F8, miss_cost: 
             if target[n] == 1 + e and share[n] > 0.0:
                 if not slot.may_choose[b, n, 1 + e]:
                     return np.inf
-                member[n_members] = n
+                room.reach_s[n] = reach_s(slot, b, target, share, n)
+                room.member[n_members] = n
                 n_members += 1
-        if slot.is_transfer_of_share:
-            _sort_by_arrival(member, slot, b, e, n_members, share)
+        if slot.is_transfer_of_share or slot.interference > 0.0:
+            _sort_by_arrival(room, slot, n_members, share)
         busy_s = slot.server_backlog_s[b, e]
         for i in range(n_members):
-            n = member[i]
-            busy_s, added = serve(slot, b, e, n, busy_s, share[n], slot.transfer_s[b, e, n], miss_cost)
+            n = room.member[i]
+            busy_s, added = serve(slot, b, e, n, busy_s, share[n], room.reach_s[n], miss_cost)
             cost += added
     return cost
 
 
 @inlined
-def _sort_by_arrival(member: I8, slot: Slot, b: int, e: int, n_members: int, share: F8) -> None:
+def _sort_by_arrival(room: Room, slot: Slot, n_members: int, share: F8) -> None:
     """Sort the devices that send a share to a server; of equals the first stays first."""
     for i in range(1, n_members):
-        n, j = member[i], i
-        sent_s = share[n] * slot.transfer_s[b, e, n]
-        while j > 0 and share[member[j - 1]] * slot.transfer_s[b, e, member[j - 1]] > sent_s:
-            member[j] = member[j - 1]
+        n, j = room.member[i], i
+        arrival_s = _arrival_s(room, slot, n, share)
+        while j > 0 and _arrival_s(room, slot, room.member[j - 1], share) > arrival_s:
+            room.member[j] = room.member[j - 1]
             j -= 1
-        member[j] = n
+        room.member[j] = n
+
+
+@inlined
+def _arrival_s(room: Room, slot: Slot, n: int, share: F8) -> float:
+    return room.reach_s[n] * share[n] if slot.is_transfer_of_share else room.reach_s[n]

@@ -17,9 +17,9 @@ class MyopicOracle(Rule):
     """Choose, for all devices together, the targets and shares with the fewest misses and then the least cost.
 
     It knows the whole state, and so more than an agent that sees its own. With constant transfer times, the delay as
-    cost, at most ten devices and servers that are fast enough it is the optimum of the slot, unless deadlines bind;
-    elsewhere a search from there (see ``envs.baselines.mec_solve``). It is no bound: what a slot leaves to the next
-    ones, backlogs and start-ups, plays no part, and a policy that foresees them may do better.
+    cost, at most ten devices, and servers that are fast enough, it is the optimum of the slot, unless deadlines bind;
+    elsewhere, and by radio, it is where a search ends (see ``envs.baselines.mec_solve``). It is no bound: what a slot
+    leaves to the next ones, backlogs and start-ups, plays no part, and a policy that foresees them may do better.
     """
 
     worlds: ClassVar[tuple[str, ...]] = ("mec",)

@@ -24,6 +24,8 @@ class MecView(NamedTuple):
     server_backlog_s: Annotated[F8, "B Se", "seconds until the server has served what it has"]
     transfer_s: Annotated[F8, "B N Se", "seconds to send the whole task at the present rate, nobody else sending"]
     startup_s: Annotated[F8, "B N Se", "seconds that the server still has to start up for the device; 0 once done"]
+    bandwidth_hz: float  # of the channel that all share; 0 where transfers are constant
+    interference: float  # share of the other senders' power that disturbs at a server; 0 where transfers are constant
     is_transfer_of_share: bool  # the transfer time is proportional to the share that is sent; else constant
     overlaps: bool  # a server works on others while a task is on its way; else transfer and wait add up
     slot_s: float

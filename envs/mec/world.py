@@ -89,6 +89,8 @@ class MecWorld(World):
             self._view = allocate(
                 MecView,
                 {**self._sizes(), "K": 1 + len(self._tables.server_hz)},
+                bandwidth_hz=rules.bandwidth_hz if rules.is_radio else 0.0,
+                interference=rules.interference if rules.is_radio else 0.0,
                 is_transfer_of_share=rules.is_radio,
                 overlaps=rules.overlaps,
                 slot_s=rules.slot_s,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
+from edge_rllib.config.load import load_scenario
 from envs.baselines.base import Choice
 from envs.baselines.best_assignment import BestAssignment
 from envs.baselines.draws import RuleDraws
@@ -18,6 +19,7 @@ from envs.baselines.random import Random
 from envs.baselines.size_rank import SizeRank, servers_in_turn
 from envs.errors import ConfigError
 from envs.mec.observe import MecView
+from envs.scenario import make
 
 
 def see(work, server_hz, transfer_s, startup_s=0.0, backlog_s=0.0, deadline_s=np.inf, **others):
@@ -40,6 +42,8 @@ def see(work, server_hz, transfer_s, startup_s=0.0, backlog_s=0.0, deadline_s=np
         "energy_j": np.full(n_agents, np.inf),
     }
     scalars = {
+        "bandwidth_hz": 0.0,
+        "interference": 0.0,
         "is_transfer_of_share": False,
         "overlaps": False,
         "slot_s": 1.0,
@@ -185,6 +189,44 @@ def test_oracle_uses_the_time_of_the_transfer_where_it_overlaps():
     # busy for 0.8 s: the task waits, (1 - r) 6 = 0.8 + r / 2
     view = see([6.0], [12], 0.5, backlog_s=0.8, overlaps=True)
     np.testing.assert_allclose(decide(MyopicOracle(), view).share, 5.2 / 6.5, atol=1e-8)
+
+
+def test_devices_that_disturb_each_other_do_not_all_send():
+    # 1 Mb in 0.1 s over 5 MHz are 2 bits/s/Hz, a signal of 3 times the noise; beside an equal one it is 3 / 4, and
+    # log2(1.75) = 0.8074 bits/s/Hz take 0.24772 s. Service takes 0.003 s: both send in 0.25072 + 0.25372 s,
+    # one stays at home for 0.3 s and the other needs 0.103 s.
+    radio = {"size_bits": [1e6, 1e6], "bandwidth_hz": 5e6, "interference": 1.0}
+    view = see([0.3, 0.3], [100], 0.1, is_transfer_of_share=True, **radio)
+    solution = solve(slot_of(view), splits=False)
+    assert sorted(solution.target.tolist()[0]) == [0, 1]
+    np.testing.assert_allclose(solution.cost, 0.403, rtol=1e-12)
+    assert not solution.is_optimal.any()
+    longer = see([9.0, 9.0], [3000], 0.1, is_transfer_of_share=True, **radio)
+    solution = solve(slot_of(longer), splits=False)
+    assert solution.target.tolist() == [[1, 1]]
+    np.testing.assert_allclose(solution.cost, 2.0 * 0.2 / np.log2(1.75) + 3.0 * 0.003, rtol=1e-12)
+    assert targets(BestAssignment(), view._replace(interference=0.0)) == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        ("mec_2es_3md_v1", {}),
+        ("mec_3es_7md_v1", {"local_carry_over": True}),
+        ("mec_2es_3md_v1", {"overlap": True, "cost": {"time_weight": 0.5}}),
+        ("mec_paper_2es_3md_v1", {}),
+        ("mec_paper_2es_5md_v1", {"overlap": False}),
+    ],
+)
+def test_what_a_solution_is_said_to_cost_is_what_the_world_charges(name, params):
+    world = make(load_scenario(name, {"params": {**params, "on_miss": "go_on"}}), 3, 1)
+    out = world.outcome()
+    world.reset(None, out)
+    for splits in (True, False, True, False):
+        solution = solve(slot_of(world.view()), splits)
+        decision, amounts = world.encode(Choice(solution.target, solution.share))
+        world.step(decision, out, amounts)
+        np.testing.assert_allclose(solution.cost, world.figures.cost.sum(axis=1), rtol=1e-10)
 
 
 def test_what_moves_find_for_many_devices_is_close_to_the_best_assignment():
