@@ -14,7 +14,8 @@ Parts.
   tuning      the same number of trials for each policy, drawn from tune_configs/search/explaboff_*.yaml: the first has
               the algorithm's own values. Training seed 101, worlds that nothing else is judged on, setting 2es_5md. The
               best trial has the lowest AvgCost among those with a success rate of 0.99; if none has it, the highest
-              success rate. The other parts use what was chosen; without this part, the algorithms' own values.
+              success rate. The other parts use what was chosen; without this part, the algorithms' own values. The
+              released ExplabOff is not tuned: it is what it is.
   comparison  every policy on the three settings.
   ablation    on 2es_5md: ExplabOff without the reward, with one bound only, without superior and inferior episodes,
               and with the estimators and weights of the paper.
@@ -38,6 +39,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 if __name__ == "__main__":  # before anything imports torch: each run has one thread, several runs share the cores
@@ -68,8 +70,35 @@ class Learner(NamedTuple):
 
     algorithm: str
     reward: str = "none"
+    over: Mapping[str, Any] = MappingProxyType({})  # settings that make it what it is
+    is_tuned: bool = True
 
 
+# The release's learner and observations with a steady update every 10 steps, where the release has one in 60 to 400.
+RELEASED = {
+    "scenario.params.decision.kind": "box",
+    "scenario.params.observation.layout": "released",
+    "algorithm.critic": "shared",
+    "algorithm.others": "policy",
+    "algorithm.first_weights": "uniform",
+    "algorithm.policy_learning_rate": 0.0001,
+    "algorithm.critic_learning_rate": 0.001,
+    "algorithm.final_rate_frac": 1.0,
+    "algorithm.gamma": 0.95,
+    "algorithm.normalise_value": False,
+    "algorithm.warm_up_steps": 1024,
+    "algorithm.minibatch_steps": 1024,
+    "algorithm.updates_per_step": 0.1,
+    "algorithm.target_rate": 0.01,
+    "algorithm.grad_clip": 0.5,
+    "algorithm.target_gradient": "gumbel",
+    "algorithm.epsilon": 0.0,
+    "algorithm.final_epsilon": 0.0,
+    "algorithm.noise_frac": 0.045,  # its process has a deviation of 0.09 on a range of 2, falling to 0
+    "algorithm.final_noise_frac": 0.0,
+    "algorithm.entropy_coeff": 0.0,
+    "algorithm.decision_penalty": 0.000001,
+}
 EXPLABOFF = "explaboff"
 POLICIES = {
     EXPLABOFF: Learner("mdoff", "explaboff"),
@@ -78,6 +107,7 @@ POLICIES = {
     "mpoff": Learner("mpoff"),
     "mtoff": Learner("mtoff"),
     "masac": Learner("masac"),
+    "explaboff_released": Learner("mdoff", "explaboff_released", MappingProxyType(RELEASED), is_tuned=False),
 }
 STUDIED = "2es_5md"  # setting of tuning, ablation, grid and late: the paper's
 ABLATION: dict[str, dict[str, Any]] = {  # name -> what differs from ExplabOff
@@ -130,19 +160,22 @@ class Plan:
         chosen = self.choices.get(policy, {})
         if over and "mutual_information" in over:  # another reward, which has values of its own
             chosen = {key: value for key, value in chosen.items() if not key.startswith("mutual_information.")}
-        over = {**self._base(policy), **chosen, **(over or {}), "seed": seed}
+        over = {**self._base(policy, setting), **chosen, **(over or {}), "seed": seed}
         return self._cell(f"{setting}-{label}-{seed}", f"{setting}, {label}, seed {seed}", setting, over, JUDGING_SEED)
 
     def trial(self, policy: str, number: int, over: Mapping[str, Any]) -> Cell:
         """Return a trial of tuning."""
-        over = {**self._base(policy), **over, "seed": TUNING_SEED}
+        over = {**self._base(policy, self.studied), **over, "seed": TUNING_SEED}
         return self._cell(
             f"tuning-{policy}-{number}", f"tuning, {policy}, trial {number}", self.studied, over, TUNING_JUDGING_SEED
         )
 
-    def _base(self, policy: str) -> dict[str, Any]:
+    def _base(self, policy: str, setting: str) -> dict[str, Any]:
         learner = POLICIES[policy]
-        return {"algorithm": learner.algorithm, "mutual_information": learner.reward}
+        over = {"algorithm": learner.algorithm, "mutual_information": learner.reward, **learner.over}
+        if learner.reward == "explaboff_released":  # the coordinates that its critics are trained in
+            over["algorithm.released_servers"] = len(named_run(setting).scenario.topology.server_hz)
+        return over
 
     def _cell(self, name: str, label: str, setting: str, over: Mapping[str, Any], judging_seed: int) -> Cell:
         run_name = f"run/explaboff_{setting}"
@@ -203,6 +236,7 @@ class Plan:
                 self.trial(policy, number, over) for number, over in enumerate(drawn_trials(policy, self.is_quick))
             ]
             for policy in self.policies
+            if POLICIES[policy].is_tuned
         }
 
     def cells(self) -> list[Cell]:

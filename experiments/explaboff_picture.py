@@ -25,6 +25,7 @@ COLOURS = {  # the palette of Okabe and Ito, and Tol's; ExplabOff has that of wh
     "mpoff": "#882255",
     "mtoff": "#56B4E9",
     "masac": "#E69F00",
+    "explaboff_released": "#F0A58B",
     "both": "#D55E00",
     "no_mi": "#0072B2",
     "myopic_oracle": "#000000",

@@ -285,11 +285,12 @@ class _Display:
 
     def show(self, n_workers: int) -> None:
         """Tell of what has ended since the last call, and move the bars."""
+        ended = [cell for cell in self._left.values() if self._study.is_finished(cell)]
+        for cell in ended:
+            del self._left[cell.name]
         played = {name: self._played_frac(name) for name in self._now(n_workers)}
-        for name, cell in list(self._left.items()):
-            if self._study.is_finished(cell):
-                del self._left[name]
-                self._tell(cell, sum(played.values()))
+        for cell in ended:
+            self._tell(cell, sum(played.values()))
         for name in set(self._bars) - set(played):
             self._progress.remove_task(self._bars.pop(name))
         for name, frac in played.items():
@@ -310,7 +311,7 @@ class _Display:
         """Return the names of the runs that workers play."""
         places = (_place(self._study, number) for number in range(1, n_workers + 1))
         names = {place.read_text(encoding="utf-8") for place in places if place.is_file()}
-        return sorted(name for name in names if name in self._left and not self._study.is_finished(self._left[name]))
+        return sorted(name for name in names if name in self._left)
 
     def _played_frac(self, name: str) -> float:
         """Return how far the training of a run is."""

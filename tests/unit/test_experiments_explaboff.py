@@ -103,7 +103,7 @@ def test_trials_are_ranked_by_cost_once_they_succeed(report: Any) -> None:
 
 
 def test_every_policy_has_as_many_trials_the_first_with_its_own_values(paper: Any) -> None:
-    trials = {policy: paper.drawn_trials(policy) for policy in paper.POLICIES}
+    trials = {policy: paper.drawn_trials(policy) for policy, each in paper.POLICIES.items() if each.is_tuned}
 
     assert len({len(each) for each in trials.values()}) == 1
     for policy, each in trials.items():
@@ -127,6 +127,17 @@ def test_variants_of_other_rewards_do_not_take_over_the_values_that_were_chosen(
     assert runs["upper_only"].mutual_information.lower is None
     assert runs["undistinguished"].mutual_information.lower.data == "all"
     assert runs["paper_estimators"].mutual_information.share_of_reward == 0.0  # the paper's term is not scaled
+
+
+def test_the_released_learner_sees_and_decides_as_released_on_any_number_of_servers(paper: Any, tmp_path: Path) -> None:
+    plan = plan_of(paper, tmp_path, "--seeds", "1", "--policies", "explaboff_released")
+    runs = {setting: plan.comparison()[setting, "explaboff_released"][0].settings() for setting in paper.SETTINGS}
+
+    assert [run.algorithm.released_servers for run in runs.values()] == [2, 2, 3]
+    for run in runs.values():
+        assert (run.scenario.params.decision.kind, run.scenario.params.observation.layout) == ("box", "released")
+        assert type(run.mutual_information).__name__ == "ExplaboffReleased"
+    assert plan.trials() == {}
 
 
 def test_no_run_trains_or_chooses_on_the_worlds_that_are_judged(paper: Any, tmp_path: Path) -> None:
