@@ -15,8 +15,10 @@ from envs.scenario import Scenario, make
 from envs.world import Outcome, World
 
 SCENARIO = "fog_ether_urban_19"
+MEC_SCENARIO = "mec_2es_3md_v1"
 N_WORLDS = 256
 _N_DECISIONS = 8  # arrays of random decisions that are played in turn
+_EXPLABOFF_STEPS = 5_581.0  # its released environment as its runners use it, one core, prints silenced; another run
 _VMAS_AGENT_STEPS = 2.56e6  # VMAS 1.5.2 on one CPU thread, simple_spread, 4,096 worlds x 3 agents; another run
 
 
@@ -27,6 +29,7 @@ def rows() -> list[Row]:
     batch = rate(play) * world.spec.n_agents
     label = f"{world.topology.n_nodes} nodes ({world.spec.n_agents} agents)"  # type: ignore[attr-defined]
     _, play_alone = player(scenario, 1, 4000)
+    _, play_mec = player(load_scenario(MEC_SCENARIO), N_WORLDS, 1000)
     return [
         Row(
             f"{label}, {N_WORLDS} worlds, one core, random decisions",
@@ -38,6 +41,15 @@ def rows() -> list[Row]:
             reference_is="VMAS, earlier run",
         ),
         Row(f"{label}, one world", rate(play_alone), "steps/s", must=20_000, aim=50_000),
+        Row(
+            f"MEC, 2 servers and 3 devices, {N_WORLDS} worlds, one core, random decisions",
+            rate(play_mec),
+            "joint steps/s",
+            must=100,
+            aim=900,
+            reference=_EXPLABOFF_STEPS,
+            reference_is="released ExplabOff, earlier run",
+        ),
         Row("1,024 worlds after an episode, resident memory", _memory_mb(), "MB", must=500, aim=500),
         Row("import edge_rllib", _seconds("import edge_rllib"), "s", must=0.3, aim=0.3),
         Row("edge-rllib list", _seconds(_LIST), "s", must=0.7, aim=0.7),
@@ -51,10 +63,11 @@ def player(scenario: Scenario, n_worlds: int, n_steps: int) -> tuple[World, Call
     world.reset(None, out)
     rng = np.random.default_rng(0)
     decisions = [_random_decision(world, out, rng) for _ in range(_N_DECISIONS)]
+    amounts = [_random_amounts(world, rng) for _ in range(_N_DECISIONS)]
 
     def play() -> int:
         for step in range(n_steps):
-            world.step(decisions[step % _N_DECISIONS], out)
+            world.step(decisions[step % _N_DECISIONS], out, amounts[step % _N_DECISIONS])
         return n_steps * n_worlds
 
     return world, play
@@ -65,6 +78,13 @@ def _random_decision(world: World, out: Outcome, rng: np.random.Generator) -> np
     exists = world.spec.target_node >= 0
     score = rng.random(out.target_mask.shape, dtype=np.float32) * exists
     return np.asarray(score.argmax(axis=-1), np.int64)
+
+
+def _random_amounts(world: World, rng: np.random.Generator) -> np.ndarray | None:
+    """Return amounts drawn evenly from their bounds, None where agents decide on targets alone."""
+    spec = world.spec
+    shape = (spec.n_worlds, spec.n_agents, spec.n_amounts)
+    return rng.uniform(spec.amount_low, spec.amount_high, shape) if spec.n_amounts else None
 
 
 _LIST = "from edge_rllib.cli.main import main; main(['list'])"
