@@ -47,6 +47,14 @@ def test_result_becomes_flat_tags_without_gaps() -> None:
     }
 
 
+def test_figures_of_a_reward_term_have_a_group_of_its_name() -> None:
+    learners = {
+        "__all_modules__": {"x": 1.0, "mutual_information": {"share_of_reward": 0.1, "lower_gap_nats": math.nan}}
+    }
+
+    assert scalars({"learners": learners}) == {"mutual_information/share_of_reward": 0.1}
+
+
 def test_tensorboard_reads_what_was_written(tmp_path: Path) -> None:
     with TensorBoard(tmp_path) as board:
         board.scalars({"return/mean": 3.0}, 100)
