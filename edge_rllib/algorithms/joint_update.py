@@ -21,6 +21,7 @@ from envs.errors import ConfigError
 
 SumGradients = Callable[[Sequence[Tensor]], None]
 OTHERS = ("replay", "policy")
+LARGEST_RAW = 1.5  # squashed 0.95 of the range; from 3 on the slope of squashing is below a hundredth
 TARGET_GRADIENTS = ("gumbel", "expectation")
 
 
@@ -50,7 +51,8 @@ class UpdateRules:
     target_gradient: str = "gumbel"  # of the choice of a target: one relaxed draw, or the expectation over all
     relaxation: float = 1.0  # temperature of the relaxed draw
     entropy_coeff: float = 0.0  # weight of the entropy of targets in the loss of deterministic policies
-    decision_penalty: float = 0.0  # weight of the mean square of decisions, against saturation
+    decision_penalty: float = 0.0  # weight of the mean square of decisions, as in ExplabOff's release
+    saturation_penalty: float = 0.0  # weight of the mean square of what amounts before squashing exceed LARGEST_RAW by
 
     def __post_init__(self) -> None:
         for name, known in (("others", OTHERS), ("target_gradient", TARGET_GRADIENTS)):
@@ -147,6 +149,9 @@ class JointUpdate:
         if rules.decision_penalty:
             n_numbers = decisions[0].numel() * n_rows
             loss = loss + rules.decision_penalty * decisions.square().sum() / n_numbers
+        if rules.saturation_penalty and self.sizes.n_amounts:
+            excess = (says.mean.abs() - LARGEST_RAW).clamp_min(0.0)
+            loss = loss + rules.saturation_penalty * excess.square().sum() / (excess[0].numel() * n_rows)
         self.figures["target_entropy"] = entropy.detach().mean()
         return loss
 

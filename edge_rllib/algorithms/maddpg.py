@@ -37,13 +37,18 @@ class DeterministicParams(OffPolicyParams):
     exploration_frac: float  # share of the run after which both have reached their final values
     relaxation: float  # temperature of relaxed draws of targets
     entropy_coeff: float  # weight of the entropy of targets in the policies' loss, at the scale of the values learnt
-    decision_penalty: float  # weight of the mean square of decisions in the policies' loss, against saturation
+    decision_penalty: float  # weight of the mean square of decisions in the policies' loss, as in ExplabOff's release
+    saturation_penalty: (
+        float  # weight in the policies' loss of amounts beyond nine tenths of their range, see LARGEST_RAW
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check(("epsilon", "final_epsilon", "exploration_frac"), lambda v: 0.0 <= v <= 1.0, "a value in [0, 1]")
         self.check(
-            ("noise_frac", "final_noise_frac", "entropy_coeff", "decision_penalty"), lambda v: v >= 0, "0 or more"
+            ("noise_frac", "final_noise_frac", "entropy_coeff", "decision_penalty", "saturation_penalty"),
+            lambda v: v >= 0,
+            "0 or more",
         )
         self.check(("relaxation",), lambda value: value > 0, "a positive number")
 
@@ -102,5 +107,6 @@ class MaddpgParams(DeterministicParams):
             relaxation=self.relaxation,
             entropy_coeff=self.entropy_coeff,
             decision_penalty=self.decision_penalty,
+            saturation_penalty=self.saturation_penalty,
         )
         return JointUpdate(networks, optimizers, rules, generator, sum_gradients)

@@ -60,5 +60,6 @@ class Matd3Params(DeterministicParams):
             relaxation=self.relaxation,
             entropy_coeff=self.entropy_coeff,
             decision_penalty=self.decision_penalty,
+            saturation_penalty=self.saturation_penalty,
         )
         return JointUpdate(networks, optimizers, rules, generator, sum_gradients)

@@ -229,3 +229,22 @@ def test_temperatures_follow_the_wanted_entropies():
 def test_unknown_rules_are_refused(values, message):
     with pytest.raises(ConfigError, match=message):
         UpdateRules(**values)
+
+
+def test_amounts_near_their_bounds_are_pulled_back():
+    networks = networks_of(Sizes(1, 1))
+    make_constant(networks.critics[0], 0.0)
+    with torch.no_grad():
+        for parameter in networks.policy.parameters():
+            parameter.zero_()
+        networks.policy.network.layers[-1].bias[:, 0] = torch.tensor([-3.5, 1.0])  # agents 0 and 2; agent 1
+    update = update_of(UpdateRules(saturation_penalty=0.3), networks)
+    update.noise.n_rows = ROWS
+    # two of three agents are 2 beyond the limit of 1.5: 0.3 * (4 + 4 + 0) / 3
+    assert update.policy_loss(batch_of(Sizes(1, 1))).item() == pytest.approx(0.8)
+
+
+def test_targets_alone_have_nothing_to_pull_back():
+    update = update_of(UpdateRules(saturation_penalty=0.3), networks_of(Sizes(2, 0)))
+    update.noise.n_rows = ROWS
+    assert torch.isfinite(update.policy_loss(batch_of(Sizes(2, 0))))
