@@ -44,6 +44,11 @@ DRAWN = {
 CURVES = {"success_frac": "success rate [%]", "cost_mean": "AvgCost of all tasks [s]"}
 ABSCISSAE = {"env_steps": "environment steps [steps of single worlds]", "cpu_s": "training [s of a core]"}
 PUBLISHED_AS = {"cost_mean": "reported_cost", "success_frac": "met_frac"}  # figure -> what the paper has for it
+VARIANTS = {
+    "ablation": "what of the reward",
+    "grid": "weights of lower (mu) and\nupper (nu) bound, unscaled",
+    "late": "switched on\nduring the run",
+}
 HIGHEST_COST_S = 2.2  # end of cost axes: the longest deadline; policies that miss it all are named at the edge
 WORST_RULES = ("local", "random", "one_server")  # tables have them; curves do without
 
@@ -70,7 +75,7 @@ def table(found: Mapping[str, Any]) -> str:
         lines += [f"**{TITLES[setting]}**", "", *_setting_table(found, of), ""]
         if of["released"]:
             lines += [*_released_table(of["released"]), ""]
-    for part in ("ablation", "grid", "late"):
+    for part in VARIANTS:
         if found[part]:
             lines += [f"**{part}, {TITLES[found['studied']]}**", "", *_variant_table(found, found[part]), ""]
     lines += [
@@ -231,7 +236,7 @@ def _draw_published(axes: Any, published: Mapping[str, Any], order: Sequence[str
     places = {policy: place for place, policy in enumerate(reversed(order))}
     known = [(scale * row[PUBLISHED_AS[name]], places[policy]) for policy, row in published.items() if policy in places]
     x, y = zip(*known, strict=True) if known else ((), ())
-    axes.plot(x, y, "x", color="#444444", markersize=5, label="published")
+    axes.plot(x, y, "x", color="#444444", markersize=5, label="published: logged cost, slots in time")
 
 
 def draw_curves(found: Mapping[str, Any]) -> Figure:
@@ -272,7 +277,7 @@ def _draw_learning(axes: Any, found: Mapping[str, Any], of: Mapping[str, Any], n
 
 def draw_variants(found: Mapping[str, Any]) -> Figure | None:
     """Draw a row a part (ablation, weights, late) and a column a figure; None where none was run."""
-    parts = [part for part in ("ablation", "grid", "late") if found[part]]
+    parts = [part for part in VARIANTS if found[part]]
     if not parts:
         return None
     orders = {part: [name for name, row in found[part].items() if "seeds" in row] for part in parts}
@@ -287,7 +292,7 @@ def draw_variants(found: Mapping[str, Any]) -> Figure | None:
                 _zoom(axes, found[part], order, name)
             if axes is not line[0]:
                 axes.set_yticklabels([])
-        line[0].set_ylabel(part, fontsize=11)
+        line[0].set_ylabel(VARIANTS[part], fontsize=10)
     figure.supxlabel(f"ExplabOff on {TITLES[found['studied']]}; {caption(found)}", fontsize=8)
     return figure
 
