@@ -13,7 +13,7 @@ import numpy as np
 
 from envs.accelerate import inlined, kernel
 from envs.arrays import F8, I8
-from envs.baselines.mec_slot import Slot, even_share, local_cost, serve
+from envs.baselines.mec_slot import Slot, even_share, local_cost, may_choose, serve
 
 MAX_EXHAUSTIVE_AGENTS = 10  # 3 ** 10 sets and subsets a server: about a millisecond
 _MAX_ROUNDS = 20  # moves and exchanges, in units of the number of devices
@@ -49,9 +49,9 @@ def _join(
     slot: Slot, b: int, e: int, n: int, busy_s: float, splits: bool, miss_cost: float
 ) -> tuple[float, float, float]:
     """Return (busy until, cost, share) of the next arrival at a server; infinite cost where it should not come."""
-    transfer_s = slot.transfer_s[b, e, n]
+    transfer_s = slot.pair[b, e, n].transfer_s
     share = even_share(slot, b, e, n, busy_s, transfer_s) if splits else 1.0
-    if share <= 0.0 or not slot.may_choose[b, n, 1 + e]:
+    if share <= 0.0 or slot.pair[b, e, n].may_choose == 0:
         return busy_s, np.inf, 0.0
     busy_s, cost = serve(slot, b, e, n, busy_s, share, transfer_s, miss_cost)
     return busy_s, cost, share
@@ -109,7 +109,7 @@ def _fill_costs(scratch: Scratch, slot: Slot, b: int, e: int, splits: bool, miss
         if places >> (last + 1):
             last += 1
         before = places ^ (1 << last)
-        n = slot.order[b, e, last]
+        n = slot.pair[b, e, last].in_order
         busy_s, cost, _ = _join(slot, b, e, n, scratch.busy_s[before], splits, miss_cost)
         devices = scratch.devices[before] | (1 << n)
         scratch.busy_s[places] = busy_s
@@ -122,7 +122,7 @@ def settle_server(target: I8, share: F8, slot: Slot, b: int, e: int, splits: boo
     """Fill ``share`` for the devices whose target is server ``e``, in its order of arrival; return their cost."""
     cost, busy_s = 0.0, slot.server_backlog_s[b, e]
     for i in range(target.size):
-        n = slot.order[b, e, i]
+        n = slot.pair[b, e, i].in_order
         if target[n] == 1 + e:
             busy_s, added, share[n] = _join(slot, b, e, n, busy_s, splits, miss_cost)
             cost += added
@@ -182,7 +182,7 @@ def _gain(
     ``target`` is as before on return; ``share`` is scratch.
     """
     was = target[n]
-    if k == was or not slot.may_choose[b, n, k] or (other >= 0 and not slot.may_choose[b, other, was]):
+    if k == was or not may_choose(slot, b, n, k) or (other >= 0 and not may_choose(slot, b, other, was)):
         return 0.0
     saved = 0.0
     for at in (was, k):

@@ -19,28 +19,40 @@ from typing import Annotated, NamedTuple
 import numpy as np
 
 from envs.accelerate import inlined, kernel
-from envs.arrays import BOOL, F8, I8
+from envs.arrays import F8, I8, ROWS, allocate, row_type
 from envs.mec.observe import MecView
 
 MISS_COST = 2.0**24  # put on a missed deadline or budget to have as few as can be: more than the delays of any slot
 
 
-class Slot(NamedTuple):
-    """The slot of B worlds; entries of servers come before those of devices, as a server walks over its devices."""
+class DeviceRow:
+    """One device and its task."""
 
-    may_choose: Annotated[BOOL, "B N K", "targets that may be chosen; the own node, 0, always"]
-    local_s: Annotated[F8, "B N", "whole task on its device"]
-    device_backlog_s: Annotated[F8, "B N", "until the device is free"]
-    deadline_s: Annotated[F8, "B N", "a longer delay is a miss"]
-    local_j: Annotated[F8, "B N", "energy of the whole task on its device"]
-    energy_j: Annotated[F8, "B N", "what the device may still spend; more is a miss"]
-    transmit_w: Annotated[F8, "B N", "power of the device while it sends"]
+    local_s: Annotated[float, "whole task on the device"]
+    backlog_s: Annotated[float, "until the device is free"]
+    deadline_s: Annotated[float, "a longer delay is a miss"]
+    local_j: Annotated[float, "energy of the whole task on the device"]
+    energy_j: Annotated[float, "what the device may still spend; more is a miss"]
+    transmit_w: Annotated[float, "power of the device while it sends"]
+
+
+class PairRow:
+    """One server and one device."""
+
+    may_choose: Annotated[int, "1 where the device may use the server"]
+    service_s: Annotated[float, "whole task on the server"]
+    transfer_s: Annotated[float, "of the whole task where nobody else sends"]
+    startup_s: Annotated[float, "still to be paid"]
+    snr: Annotated[float, "received power of the device over the noise; 0 where nobody disturbs"]
+    in_order: Annotated[int, "device that has this place by transfer_s; of equals the first"]
+
+
+class Slot(NamedTuple):
+    """The slot of B worlds; the own node may always be chosen."""
+
+    device: Annotated[ROWS, "B N", "devices", row_type(DeviceRow)]
+    pair: Annotated[ROWS, "B Se N", "servers and devices", row_type(PairRow)]
     server_backlog_s: Annotated[F8, "B Se", "until the server is free"]
-    service_s: Annotated[F8, "B Se N", "whole task on the server"]
-    transfer_s: Annotated[F8, "B Se N", "of the whole task where nobody else sends"]
-    startup_s: Annotated[F8, "B Se N", "still to be paid"]
-    snr: Annotated[F8, "B Se N", "received power of a device over the noise; 0 where nobody disturbs"]
-    order: Annotated[I8, "B Se N", "devices by transfer_s; of equals the first"]
     interference: float  # share of the other senders' power that disturbs
     is_transfer_of_share: bool  # transfer time and energy are those of the share, else of the whole task
     overlaps: bool  # a server works on others while a task is on its way; else transfer and wait add up
@@ -62,45 +74,54 @@ def room_for(n_agents: int) -> Room:
 
 def slot_of(view: MecView) -> Slot:
     """Return the slot that a view shows."""
-    transfer_s = np.ascontiguousarray(view.transfer_s.transpose(0, 2, 1))
+    n_worlds, n_servers = view.server_hz.shape
+    sizes = {"B": n_worlds, "N": view.work_cycles.shape[1], "Se": n_servers}
     is_disturbed = view.interference > 0.0 and view.bandwidth_hz > 0.0
-    snr = np.zeros_like(transfer_s)
-    if is_disturbed:  # of the rate alone, size / transfer = bandwidth * log2(1 + snr)
-        snr = np.exp2(view.size_bits[:, None, :] / transfer_s / view.bandwidth_hz) - 1.0
-    return Slot(
-        may_choose=np.ascontiguousarray(view.target_mask),
-        local_s=view.work_cycles / view.device_hz,
-        device_backlog_s=np.ascontiguousarray(view.local_backlog_s),
-        deadline_s=np.ascontiguousarray(view.deadline_s),
-        local_j=view.switching_farad * view.device_hz**2 * view.work_cycles,
-        energy_j=np.ascontiguousarray(view.energy_j),
-        transmit_w=np.ascontiguousarray(view.transmit_w),
-        server_backlog_s=np.ascontiguousarray(view.server_backlog_s),
-        service_s=view.work_cycles[:, None, :] / view.server_hz[:, :, None],
-        transfer_s=transfer_s,
-        startup_s=np.ascontiguousarray(view.startup_s.transpose(0, 2, 1)),
-        snr=snr,
-        order=np.argsort(transfer_s, axis=2, kind="stable"),
+    slot = allocate(
+        Slot,
+        sizes,
         interference=float(view.interference) if is_disturbed else 0.0,
         is_transfer_of_share=bool(view.is_transfer_of_share),
         overlaps=bool(view.overlaps),
         time_weight=float(view.time_weight),
     )
+    device, pair = slot.device, slot.pair
+    device["local_s"] = view.work_cycles / view.device_hz
+    device["backlog_s"] = view.local_backlog_s
+    device["deadline_s"] = view.deadline_s
+    device["local_j"] = view.switching_farad * view.device_hz**2 * view.work_cycles
+    device["energy_j"] = view.energy_j
+    device["transmit_w"] = view.transmit_w
+    pair["may_choose"] = view.target_mask[:, :, 1:].transpose(0, 2, 1)
+    pair["service_s"] = view.work_cycles[:, None, :] / view.server_hz[:, :, None]
+    pair["transfer_s"] = view.transfer_s.transpose(0, 2, 1)
+    pair["startup_s"] = view.startup_s.transpose(0, 2, 1)
+    if is_disturbed:  # of the rate alone, size / transfer = bandwidth * log2(1 + snr)
+        pair["snr"] = np.exp2(view.size_bits[:, None, :] / pair["transfer_s"] / view.bandwidth_hz) - 1.0
+    pair["in_order"] = np.argsort(pair["transfer_s"], axis=2, kind="stable")
+    slot.server_backlog_s[:] = view.server_backlog_s
+    return slot
+
+
+@inlined
+def may_choose(slot: Slot, b: int, n: int, k: int) -> bool:
+    """Return whether a device may choose a target."""
+    return k == 0 or slot.pair[b, k - 1, n].may_choose == 1
 
 
 @inlined
 def device_cost(slot: Slot, b: int, n: int, delay_s: float, spent_j: float, miss_cost: float) -> float:
     """Return what a device adds to the cost of the slot, ``miss_cost`` included where it misses."""
     cost = slot.time_weight * delay_s + (1.0 - slot.time_weight) * spent_j
-    is_missed = delay_s > slot.deadline_s[b, n] or spent_j > slot.energy_j[b, n]
+    is_missed = delay_s > slot.device[b, n].deadline_s or spent_j > slot.device[b, n].energy_j
     return cost + miss_cost if is_missed else cost
 
 
 @inlined
 def local_cost(slot: Slot, b: int, n: int, miss_cost: float) -> float:
     """Return the cost of a whole task on its device."""
-    delay_s = slot.device_backlog_s[b, n] + slot.local_s[b, n]
-    return device_cost(slot, b, n, delay_s, slot.local_j[b, n], miss_cost)
+    delay_s = slot.device[b, n].backlog_s + slot.device[b, n].local_s
+    return device_cost(slot, b, n, delay_s, slot.device[b, n].local_j, miss_cost)
 
 
 @inlined
@@ -113,7 +134,7 @@ def serve(
     of the whole task.
     """
     sent_s = share * transfer_s if slot.is_transfer_of_share else transfer_s
-    work_s = slot.startup_s[b, e, n] + share * slot.service_s[b, e, n]
+    work_s = slot.pair[b, e, n].startup_s + share * slot.pair[b, e, n].service_s
     if slot.overlaps:
         busy_s = max(busy_s, sent_s) + work_s
         delay_s = busy_s
@@ -121,8 +142,8 @@ def serve(
         busy_s += work_s
         delay_s = sent_s + busy_s
     if share < 1.0:
-        delay_s = max(delay_s, slot.device_backlog_s[b, n] + (1.0 - share) * slot.local_s[b, n])
-    spent_j = slot.transmit_w[b, n] * sent_s + (1.0 - share) * slot.local_j[b, n]
+        delay_s = max(delay_s, slot.device[b, n].backlog_s + (1.0 - share) * slot.device[b, n].local_s)
+    spent_j = slot.device[b, n].transmit_w * sent_s + (1.0 - share) * slot.device[b, n].local_j
     return busy_s, device_cost(slot, b, n, delay_s, spent_j, miss_cost)
 
 
@@ -132,8 +153,8 @@ def even_share(slot: Slot, b: int, e: int, n: int, busy_s: float, transfer_s: fl
 
     It is 0 where the server is too late for any of it, and 1 where the device is.
     """
-    to_spare_s = slot.device_backlog_s[b, n] + slot.local_s[b, n] - slot.startup_s[b, e, n]
-    slope_s = slot.service_s[b, e, n] + slot.local_s[b, n]
+    to_spare_s = slot.device[b, n].backlog_s + slot.device[b, n].local_s - slot.pair[b, e, n].startup_s
+    slope_s = slot.pair[b, e, n].service_s + slot.device[b, n].local_s
     if slot.is_transfer_of_share:
         share = (to_spare_s - busy_s) / (slope_s + transfer_s)
         if slot.overlaps:  # the task waits for the server, or the server for the task: the later of the two
@@ -150,13 +171,13 @@ def reach_s(slot: Slot, b: int, target: I8, share: F8, n: int) -> float:
     """Return the transfer time of the whole task of device ``n`` to its server while the others send."""
     e = target[n] - 1
     if slot.interference == 0.0:
-        return slot.transfer_s[b, e, n]
+        return slot.pair[b, e, n].transfer_s
     others = 0.0
     for other in range(target.size):
         if other != n and target[other] > 0 and share[other] > 0.0:
-            others += slot.snr[b, e, other]
-    snr = slot.snr[b, e, n]
-    return slot.transfer_s[b, e, n] * math.log1p(snr) / math.log1p(snr / (1.0 + slot.interference * others))
+            others += slot.pair[b, e, other].snr
+    snr = slot.pair[b, e, n].snr
+    return slot.pair[b, e, n].transfer_s * math.log1p(snr) / math.log1p(snr / (1.0 + slot.interference * others))
 
 
 @kernel
@@ -172,9 +193,9 @@ def slot_cost(room: Room, slot: Slot, b: int, target: I8, share: F8, miss_cost: 
     for e in range(slot.server_backlog_s.shape[1]):
         n_members = 0
         for i in range(target.size):
-            n = slot.order[b, e, i]
+            n = slot.pair[b, e, i].in_order
             if target[n] == 1 + e and share[n] > 0.0:
-                if not slot.may_choose[b, n, 1 + e]:
+                if slot.pair[b, e, n].may_choose == 0:
                     return np.inf
                 room.reach_s[n] = reach_s(slot, b, target, share, n)
                 room.member[n_members] = n

@@ -28,7 +28,7 @@ from envs.baselines.mec_assign import (
     assign_exhaustively,
     scratch_for,
 )
-from envs.baselines.mec_slot import MISS_COST, Room, Slot, even_share, reach_s, room_for, serve, slot_cost
+from envs.baselines.mec_slot import MISS_COST, Room, Slot, even_share, may_choose, reach_s, room_for, serve, slot_cost
 
 _GRID = 16  # shares that a search looks at before it narrows in between two of them
 _NARROWINGS = 32  # by the golden section: to 2e-7 of a width of 1 / 8
@@ -51,7 +51,7 @@ def solve(slot: Slot, splits: bool) -> Solution:
 
     With ``splits`` a device may send any share of its task, else all or nothing.
     """
-    n_worlds, n_agents = slot.local_s.shape
+    n_worlds, n_agents = slot.device.shape
     solution = Solution(
         np.zeros((n_worlds, n_agents), np.int64),
         np.zeros((n_worlds, n_agents)),
@@ -125,12 +125,12 @@ def _even_shares_are_best(slot: Slot, b: int) -> bool:
     """Return whether the even shares are the best for whatever devices meet at a server."""
     if slot.is_transfer_of_share or slot.overlaps or slot.time_weight != 1.0:
         return False
-    n_agents, n_servers = slot.local_s.shape[1], slot.server_backlog_s.shape[1]
+    n_agents, n_servers = slot.device.shape[1], slot.server_backlog_s.shape[1]
     for n in range(n_agents):
-        if slot.energy_j[b, n] < np.inf:
+        if slot.device[b, n].energy_j < np.inf:
             return False
         for e in range(n_servers):
-            if slot.local_s[b, n] < (n_agents - 1) * slot.service_s[b, e, n]:
+            if slot.device[b, n].local_s < (n_agents - 1) * slot.pair[b, e, n].service_s:
                 return False
     return True
 
@@ -158,7 +158,7 @@ def _search(target: I8, share: F8, room: Room, slot: Slot, b: int, splits: bool)
 @kernel
 def _try_exchange(target: I8, share: F8, room: Room, slot: Slot, b: int, n: int, other: int, cost: float) -> float:
     """Let two devices exchange targets and shares if that costs less; return the cost."""
-    if not (slot.may_choose[b, n, target[other]] and slot.may_choose[b, other, target[n]]):
+    if not (may_choose(slot, b, n, target[other]) and may_choose(slot, b, other, target[n])):
         return cost
     target[n], target[other] = target[other], target[n]
     share[n], share[other] = share[other], share[n]
@@ -181,9 +181,9 @@ def _try_device(
     was = target[n]
     target[n] = 0
     best, best_k, best_share = _cost_with(target, share, room, slot, b, n, 0.0, answers), 0, 0.0
-    in_time = 1.0 - (slot.deadline_s[b, n] - slot.device_backlog_s[b, n]) / slot.local_s[b, n]
-    for k in range(1, slot.may_choose.shape[2]):
-        if slot.may_choose[b, n, k]:
+    in_time = 1.0 - (slot.device[b, n].deadline_s - slot.device[b, n].backlog_s) / slot.device[b, n].local_s
+    for k in range(1, 1 + slot.pair.shape[1]):
+        if slot.pair[b, k - 1, n].may_choose == 1:
             target[n] = k
             for i in range(0 if splits else _GRID - 1, _GRID + 1 if splits else _GRID):  # else the whole task alone
                 part = (i + 1.0) / _GRID if i < _GRID else in_time  # the least share with which the rest is in time
@@ -230,7 +230,7 @@ def _cost_with(target: I8, share: F8, room: Room, slot: Slot, b: int, n: int, pa
         e = target[n] - 1
         busy_s, is_after = slot.server_backlog_s[b, e], False
         for i in range(share.size):
-            j = slot.order[b, e, i]
+            j = slot.pair[b, e, i].in_order
             if target[j] != target[n]:
                 continue
             if is_after:

@@ -16,10 +16,11 @@ import numpy as np
 
 from envs.arrays import F8
 from envs.baselines.base import Choice
-from envs.baselines.mec_slot import Slot, slot_of
+from envs.baselines.mec_slot import slot_of
 from envs.baselines.mec_solve import solve
 from envs.bounds.base import Bound, Limit, NoBound
 from envs.mec import state as s
+from envs.mec.observe import MecView
 from envs.mec.world import MecWorld
 from envs.scenario import Scenario, make
 
@@ -35,15 +36,15 @@ class _MecBound(Bound):
         self.horizon = int(scenario.params.horizon_slots)
         self.params = scenario.params
         costs, delays, deadlines = [], [], []
-        for slot in _slots(scenario, n_worlds, seed, first_world_id):
-            costs.append(self.least(slot))
-            delays.append(self.least(slot._replace(time_weight=1.0)))
-            deadlines.append(slot.deadline_s.min(axis=1))
+        for view in _slots(scenario, n_worlds, seed, first_world_id):
+            costs.append(self.least(view))
+            delays.append(self.least(view._replace(time_weight=1.0)))
+            deadlines.append(view.deadline_s.min(axis=1))
         self.cost: F8 = np.stack(costs, axis=1)  # (W, slots), added over devices
         self.delay_s: F8 = np.stack(delays, axis=1)
         self.deadline_s: F8 = np.stack(deadlines, axis=1)  # the least of a slot
 
-    def least(self, slot: Slot) -> F8:
+    def least(self, view: MecView) -> F8:
         """Return the least cost of an empty slot, added over devices, (W,)."""
         raise NotImplementedError
 
@@ -71,9 +72,9 @@ class MecZeroQueue(_MecBound):
     name = "zero_queue"
     meaning = "every task at its best server and share, alone in the cell"
 
-    def least(self, slot: Slot) -> F8:
+    def least(self, view: MecView) -> F8:
         """Return the least cost of each task alone, added over devices, (W,)."""
-        return least_alone(slot).sum(axis=1)
+        return least_alone(view).sum(axis=1)
 
 
 class MecSlots(_MecBound):
@@ -82,9 +83,10 @@ class MecSlots(_MecBound):
     name = "empty_slots"
     meaning = "the best decisions for each slot's tasks, servers without backlog and started but for the first slot"
 
-    def least(self, slot: Slot) -> F8:
+    def least(self, view: MecView) -> F8:
         """Return the least cost of the slot, (W,); refuse what can only be searched."""
-        solution = solve(slot._replace(deadline_s=np.full_like(slot.deadline_s, np.inf)), splits=True)
+        view = view._replace(deadline_s=np.full_like(view.deadline_s, np.inf))
+        solution = solve(slot_of(view), splits=True)
         if not solution.is_optimal.all():
             raise NoBound("the best decisions of a slot are not known exactly in this scenario")
         return solution.cost
@@ -113,29 +115,30 @@ class MecReturn(MecSlots):
         return self.limit(figure, np.zeros((0, 0))).value
 
 
-def least_alone(slot: Slot) -> F8:
+def least_alone(view: MecView) -> F8:
     """Return the least cost of each task where no other is there, (W, N).
 
     Delay and energy are linear in the share between 0, the even share and 1, so that one of them is best.
     """
-    weight, local_s, local_j = slot.time_weight, slot.local_s[:, None, :], slot.local_j[:, None, :]
-    best: F8 = weight * slot.local_s + (1.0 - weight) * slot.local_j
-    of_share = float(slot.is_transfer_of_share)
-    fixed_s = slot.startup_s + (1.0 - of_share) * slot.transfer_s
-    slope_s = slot.service_s + of_share * slot.transfer_s
-    whole_j = slot.transmit_w[:, None, :] * slot.transfer_s
-    is_server = slot.may_choose[:, :, 1:].transpose(0, 2, 1)
+    weight = view.time_weight
+    local_s = (view.work_cycles / view.device_hz)[:, :, None]
+    local_j = (view.switching_farad * view.device_hz**2 * view.work_cycles)[:, :, None]
+    best: F8 = (weight * local_s + (1.0 - weight) * local_j)[:, :, 0]
+    fixed_s = view.startup_s + (0.0 if view.is_transfer_of_share else view.transfer_s)
+    slope_s = view.work_cycles[:, :, None] / view.server_hz[:, None, :]
+    slope_s = slope_s + (view.transfer_s if view.is_transfer_of_share else 0.0)
     even = np.clip((local_s - fixed_s) / (local_s + slope_s), 0.0, 1.0)
     for share in (even, np.ones_like(even)):
         delay_s = np.maximum((1.0 - share) * local_s, fixed_s + share * slope_s)
-        spent_j = whole_j * (share if slot.is_transfer_of_share else 1.0) + (1.0 - share) * local_j
-        cost = np.where(is_server, weight * delay_s + (1.0 - weight) * spent_j, np.inf)
-        best = np.minimum(best, cost.min(axis=1))
+        sent_s = view.transfer_s * (share if view.is_transfer_of_share else 1.0)
+        spent_j = view.transmit_w[:, :, None] * sent_s + (1.0 - share) * local_j
+        cost = np.where(view.target_mask[:, :, 1:], weight * delay_s + (1.0 - weight) * spent_j, np.inf)
+        best = np.minimum(best, cost.min(axis=2))
     return best
 
 
-def _slots(scenario: Scenario, n_worlds: int, seed: int, first_world_id: int) -> Iterator[Slot]:
-    """Yield the slots of the worlds' first episodes, emptied of what decisions of earlier slots left."""
+def _slots(scenario: Scenario, n_worlds: int, seed: int, first_world_id: int) -> Iterator[MecView]:
+    """Yield what is seen of the slots of the worlds' first episodes, without what decisions of earlier slots left."""
     params = dataclasses.replace(scenario.params, on_miss="go_on")
     world = make(dataclasses.replace(scenario, params=params), n_worlds, seed, first_world_id)
     assert isinstance(world, MecWorld)
@@ -143,12 +146,12 @@ def _slots(scenario: Scenario, n_worlds: int, seed: int, first_world_id: int) ->
     world.reset(None, out)
     local: Any = Choice(np.zeros((n_worlds, world.spec.n_agents), np.int64), None)
     for number in range(world.spec.horizon_steps):
-        slot = slot_of(world.view())
-        yield slot._replace(
-            device_backlog_s=np.zeros_like(slot.device_backlog_s),
-            server_backlog_s=np.zeros_like(slot.server_backlog_s),
-            startup_s=slot.startup_s if number == 0 else np.zeros_like(slot.startup_s),
-            energy_j=np.full_like(slot.energy_j, np.inf),
+        view = world.view()
+        yield view._replace(
+            local_backlog_s=np.zeros_like(view.local_backlog_s),
+            server_backlog_s=np.zeros_like(view.server_backlog_s),
+            startup_s=view.startup_s if number == 0 else np.zeros_like(view.startup_s),
+            energy_j=np.full_like(view.energy_j, np.inf),
         )
         decision, amounts = world.encode(local)
         world.step(decision, out, amounts)
