@@ -11,7 +11,7 @@ import numpy as np
 from envs.arrays import F8, I8, allocate, check_entries, check_key, check_saved
 from envs.constants import TIER_DEVICE
 from envs.errors import ConfigError, DecisionError
-from envs.mec.build import parts_of, read_rules, read_tables
+from envs.mec.build import as_row, parts_of, read_rules, read_tables
 from envs.mec.checks import check_possible
 from envs.mec.decode import Chosen, encode, n_amounts, n_targets
 from envs.mec.figures import metrics, summarise
@@ -53,6 +53,7 @@ class MecWorld(World):
         self._tables = read_tables(cell, profiles, params)
         self._rules = read_rules(cell, profiles, params)
         check_possible(params, self._tables, self._rules)
+        self._row = as_row(self._rules)
         self._key = key_from_seed(seed, "world")
         self.spec = self._build_spec(n_worlds)
         self.state: MecState = allocate(MecState, self._sizes())
@@ -67,8 +68,8 @@ class MecWorld(World):
         if world_ids is not None:
             self.state.world["world_id"] = world_ids
         self.state.world["episode"] = 0
-        begin_worlds(self.state, self._tables, self._rules, np.uint64(self._key))
-        observe_worlds(out, self.state, self._tables, self._rules)
+        begin_worlds(self.state, self._tables, self._row, np.uint64(self._key))
+        observe_worlds(out, self.state, self._tables, self._row)
         out.reward[:] = 0.0
         out.terminated[:] = False
         out.truncated[:] = False
@@ -80,7 +81,7 @@ class MecWorld(World):
             self._refuse_target(decision)
         amounts = self._no_amounts if amounts is None else amounts
         key = np.uint64(self._key)
-        step_worlds(out, self.figures, self._order, self.state, decision, amounts, self._tables, self._rules, key)
+        step_worlds(out, self.figures, self._order, self.state, decision, amounts, self._tables, self._row, key)
 
     def view(self) -> MecView:
         """Return what rules may know of the current slot; the arrays are reused by the next call."""
@@ -98,7 +99,7 @@ class MecWorld(World):
                 time_weight=rules.time_weight,
                 switching_farad=rules.switching_farad,
             )
-        view_worlds(self._view, self.state, self._tables, self._rules)
+        view_worlds(self._view, self.state, self._tables, self._row)
         return self._view
 
     def encode(self, choice: Chosen) -> tuple[I8, F8 | None]:
@@ -112,14 +113,14 @@ class MecWorld(World):
         happened in a step is in ``figures``, also where it ended an episode.
         """
         load_start(self.state, start, self._tables, self._rules)
-        observe_worlds(out, self.state, self._tables, self._rules)
+        observe_worlds(out, self.state, self._tables, self._row)
 
     def exact_observation(self) -> F8:
         """Return the observations (B, N, F) in float64, for comparison with recorded ones."""
         spec = self.spec
         rows = np.zeros((spec.n_worlds, spec.n_agents, spec.n_features))
         global_state = np.zeros((spec.n_worlds, spec.n_state))
-        observe_exactly(rows, global_state, self.state, self._tables, self._rules)
+        observe_exactly(rows, global_state, self.state, self._tables, self._row)
         return rows
 
     def snapshot(self) -> dict[str, Any]:
