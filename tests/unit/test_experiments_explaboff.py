@@ -102,7 +102,7 @@ def test_trials_are_ranked_by_cost_once_they_succeed(report: Any) -> None:
     assert sorted([none, failing, good, cheap], key=report.trial_rank) == [cheap, good, failing, none]
 
 
-def test_every_policy_has_as_many_trials_the_first_with_its_own_values(paper: Any) -> None:
+def test_every_policy_has_as_many_trials_the_first_with_its_own_values(paper: Any, tmp_path: Path) -> None:
     trials = {policy: paper.drawn_trials(policy) for policy, each in paper.POLICIES.items() if each.is_tuned}
 
     assert len({len(each) for each in trials.values()}) == 1
@@ -110,6 +110,10 @@ def test_every_policy_has_as_many_trials_the_first_with_its_own_values(paper: An
         assert each[0] == {}, policy
         assert all(each[1:]), policy
         assert each == paper.drawn_trials(policy), policy  # the same draws in every process
+    cells = plan_of(paper, tmp_path).trials()
+    assert {policy: len(each) for policy, each in cells.items()} == {
+        policy: len(each) for policy, each in trials.items()
+    }
 
 
 def test_variants_of_other_rewards_do_not_take_over_the_values_that_were_chosen(paper: Any, tmp_path: Path) -> None:
