@@ -39,7 +39,7 @@ class MatchingParams:
     task_prob: float  # chance that an agent has something to decide in a step
     allowed_prob: float  # chance that a target that does not pay is allowed
     lag_steps: int  # steps between showing the paying target and the decision, 0 or more
-    n_amounts: int = 0  # numbers in [0, 1] that an agent names beside its target
+    n_amounts: int  # numbers in [0, 1] that an agent names beside its target
 
     def __post_init__(self) -> None:
         if self.n_agents < 1 or self.n_targets < 2 or self.horizon_steps < 1 or min(self.lag_steps, self.n_amounts) < 0:

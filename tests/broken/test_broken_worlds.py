@@ -13,7 +13,9 @@ from envs.testing import ConformanceError, check_topology, check_workload, check
 from envs.topologies.topology import Topology, TopologyBuilder
 from envs.workloads.workload import TaskTable, Workload
 
-PARAMS = MatchingParams(n_agents=2, n_targets=3, horizon_steps=6, task_prob=0.7, allowed_prob=0.5, lag_steps=0)
+PARAMS = MatchingParams(
+    n_agents=2, n_targets=3, horizon_steps=6, task_prob=0.7, allowed_prob=0.5, lag_steps=0, n_amounts=0
+)
 SCENARIO = Scenario("broken", "matching", None, 0, None, PARAMS)
 
 

@@ -145,7 +145,7 @@ def test_after_the_horizon_the_last_picture_stays_until_the_next_step(ring):
 
 
 def test_world_without_nodes_is_shown_as_what_its_agents_see():
-    matching = Scenario("matching", "matching", None, 0, None, MatchingParams(4, 5, 20, 0.5, 0.6, 0))
+    matching = Scenario("matching", "matching", None, 0, None, MatchingParams(4, 5, 20, 0.5, 0.6, 0, 0))
     env = ParallelWorld(matching, render_mode="ansi")
     env.reset(seed=0)
     lines = env.render().splitlines()

@@ -52,7 +52,7 @@ PARAMS = DdqnParams(
 )
 MLP = MlpModel((32, 32), (32, 32), "relu", True)
 TARGET = TargetMlpModel(16, (16,), (32,), "relu", False)
-SCENARIO = Scenario("matching", "matching", None, 0, None, MatchingParams(4, 5, 20, 0.5, 0.6, 0))
+SCENARIO = Scenario("matching", "matching", None, 0, None, MatchingParams(4, 5, 20, 0.5, 0.6, 0, 0))
 
 
 def config_of(params=PARAMS, model=MLP, **settings):

@@ -19,7 +19,7 @@ from envs.matching.world import MatchingParams
 from envs.scenario import Scenario
 
 N_WORLDS, N_AGENTS, HORIZON, N_STEPS, SEQUENCE = 4, 3, 7, 20, 5
-SCENARIO = Scenario("matching", "matching", None, 0, None, MatchingParams(N_AGENTS, 4, HORIZON, 0.6, 0.5, 0))
+SCENARIO = Scenario("matching", "matching", None, 0, None, MatchingParams(N_AGENTS, 4, HORIZON, 0.6, 0.5, 0, 0))
 MLP = MlpModel((8,), (8,), "tanh", False)
 GRU = GruModel((8,), 6, (8,), (8,), SEQUENCE, "tanh", False)
 VALUES = {

@@ -19,7 +19,7 @@ from envs.matching.world import MatchingParams
 from envs.scenario import Scenario
 
 N_AGENTS, N_TARGETS, HORIZON, N_STEPS = 4, 5, 6, 15
-SCENARIO = Scenario("matching", "matching", None, 0, None, MatchingParams(N_AGENTS, N_TARGETS, HORIZON, 0.7, 0.5, 0))
+SCENARIO = Scenario("matching", "matching", None, 0, None, MatchingParams(N_AGENTS, N_TARGETS, HORIZON, 0.7, 0.5, 0, 0))
 MLP = MlpModel((16,), (16,), "tanh", False)
 GRU = GruModel((8,), 6, (8,), (8,), 5, "tanh", False)
 VALUES = {

@@ -26,7 +26,7 @@ from envs.scenario import Scenario
 pytestmark = pytest.mark.filterwarnings("ignore:.*Overriding environment rllib-multi-agent-env-v0:UserWarning")
 
 SEED, N_AGENTS, HORIZON, N_STEPS = 3, 3, 8, 20  # two whole episodes and a cut one
-SCENARIO = Scenario("matching", "matching", None, 0, None, MatchingParams(N_AGENTS, 4, HORIZON, 0.7, 0.6, 0))
+SCENARIO = Scenario("matching", "matching", None, 0, None, MatchingParams(N_AGENTS, 4, HORIZON, 0.7, 0.6, 0, 0))
 MLP = MlpModel(hidden=(16,), critic_hidden=(16,), activation="tanh", normalise_observation=True)
 VALUES = {
     "fragment_steps": N_STEPS,

@@ -10,7 +10,9 @@ from envs.errors import ConfigError
 from envs.matching.world import MatchingParams, MatchingWorld
 from envs.scenario import Scenario
 
-PARAMS = MatchingParams(n_agents=2, n_targets=3, horizon_steps=5, task_prob=0.5, allowed_prob=1.0, lag_steps=0)
+PARAMS = MatchingParams(
+    n_agents=2, n_targets=3, horizon_steps=5, task_prob=0.5, allowed_prob=1.0, lag_steps=0, n_amounts=0
+)
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,7 @@ def test_shares_of_devices_are_kept():
 
 
 def test_another_world_has_no_load():
-    params = MatchingParams(4, 5, horizon_steps=20, task_prob=0.5, allowed_prob=0.6, lag_steps=0)
+    params = MatchingParams(4, 5, horizon_steps=20, task_prob=0.5, allowed_prob=0.6, lag_steps=0, n_amounts=0)
     with pytest.raises(ConfigError, match="of world 'fog', not of world 'matching'"):
         scenario_load(Scenario("matching", "matching", None, 0, None, params))
 

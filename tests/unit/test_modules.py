@@ -18,7 +18,7 @@ from envs.errors import ConfigError
 from envs.matching.world import MatchingParams
 from envs.scenario import Scenario, make
 
-SPEC = make(Scenario("matching", "matching", None, 0, None, MatchingParams(2, 4, 5, 0.5, 0.5, 0)), 1).spec
+SPEC = make(Scenario("matching", "matching", None, 0, None, MatchingParams(2, 4, 5, 0.5, 0.5, 0, 0)), 1).spec
 SHAPE = ObservationShape.of(SPEC)
 MLP = MlpModel((8,), (8,), "tanh", True)
 GRU = GruModel((8,), 6, (8,), (8,), 5, "tanh", False)

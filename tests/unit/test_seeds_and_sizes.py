@@ -18,7 +18,7 @@ from envs.matching.world import MatchingParams
 from envs.rng import key_from_seed
 from envs.scenario import Scenario, make
 
-MATCHING = Scenario("matching", "matching", None, 0, None, MatchingParams(2, 3, 8, 0.7, 0.6, 0))
+MATCHING = Scenario("matching", "matching", None, 0, None, MatchingParams(2, 3, 8, 0.7, 0.6, 0, 0))
 BAD_SEEDS = [-1, 2**63 + 1, 1.5, True, "7"]
 
 

@@ -201,7 +201,7 @@ def test_a_recording_ends_before_the_last_step_of_the_episode() -> None:
 
 
 def test_world_without_nodes_is_refused() -> None:
-    matching = Scenario("matching", "matching", None, 0, None, MatchingParams(4, 5, 20, 0.5, 0.6, 0))
+    matching = Scenario("matching", "matching", None, 0, None, MatchingParams(4, 5, 20, 0.5, 0.6, 0, 0))
     assert watchable(matching) is matching
     with pytest.raises(ConfigError, match="matching: a MatchingWorld has no nodes, links and tasks"):
         new_recorder(make(matching, 1))

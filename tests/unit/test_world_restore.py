@@ -16,7 +16,7 @@ from envs.matching.world import MatchingParams
 from envs.scenario import Scenario, make
 from envs.world import World
 
-MATCHING = Scenario("matching", "matching", None, 0, None, MatchingParams(2, 3, 8, 0.7, 0.6, 0))
+MATCHING = Scenario("matching", "matching", None, 0, None, MatchingParams(2, 3, 8, 0.7, 0.6, 0, 0))
 
 
 def played(world: World, n_steps: int = 3) -> World:
