@@ -7,14 +7,22 @@ import importlib
 from pathlib import Path
 
 _N_PROCESSES = 6  # the largest measurement: main, two env runners, two learners, one to spare
-_MODULES = {"world": "world", "simulators": "simulators", "sample": "sampling", "train": "training"}
-_WITHOUT_RAY = ("world", "simulators")
+_MODULES = {
+    "world": "world",
+    "simulators": "simulators",
+    "sample": "sampling",
+    "train": "training",
+    "joint_update": "joint_update",
+}
+_WITHOUT_RAY = ("world", "simulators", "joint_update")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what is measured and where the figures go."""
     parser.add_argument(
-        "what", choices=list(_MODULES), help="worlds alone or beside other simulators, sampling, or training"
+        "what",
+        choices=list(_MODULES),
+        help="worlds alone or beside other simulators, sampling, training, or one update of all agents",
     )
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder for bench/WHAT.json")
 
