@@ -259,14 +259,14 @@ class Listener(nn.Module):
 
     def _listen(self, query: Tensor, embedding: Tensor) -> Tensor:
         """Return what each agent hears of the others, like ``query`` (R, N, width / 2); one alone hears nothing."""
+        key, value = self.key_and_value(embedding).chunk(2, -1)
         n_agents = embedding.shape[-2]
         if n_agents == 1:
-            return torch.zeros_like(query)
+            return 0.0 * (query + key + value)  # every parameter has a gradient, of zero
 
         def by_head(rows: Tensor) -> Tensor:
             return rows.unflatten(-1, (self.n_heads, -1)).transpose(-3, -2)
 
-        key, value = self.key_and_value(embedding).chunk(2, -1)
         others = ~torch.eye(n_agents, dtype=torch.bool, device=embedding.device)
         heard = functional.scaled_dot_product_attention(by_head(query), by_head(key), by_head(value), attn_mask=others)
         return heard.transpose(-3, -2).flatten(-2)

@@ -134,9 +134,13 @@ def test_an_agent_hears_what_the_others_are_and_do_and_not_itself():
 
 def test_an_agent_alone_hears_nothing():
     critic = critic_of("attention", n_agents=1)
+    names, parameters = zip(*critic.named_parameters(), strict=True)
     values = critic(situation_of(1), decisions_of()[:, :1])
     assert values.shape == (1, ROWS, 1)
     assert torch.isfinite(values).all()
+    gradients = dict(zip(names, torch.autograd.grad(values.sum(), parameters), strict=True))
+    assert not gradients["listeners.0.heard.weight"].any()
+    assert gradients["listeners.0.own.weight"].any()
 
 
 @pytest.mark.parametrize(
