@@ -98,6 +98,7 @@ RELEASED = {
     "algorithm.final_noise_frac": 0.0,
     "algorithm.entropy_coeff": 0.0,
     "algorithm.decision_penalty": 0.000001,
+    "algorithm.saturation_penalty": 0.0,
 }
 EXPLABOFF = "explaboff"
 POLICIES = {
