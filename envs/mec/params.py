@@ -81,6 +81,9 @@ class ObservationParams:
     features, the order and the divisors of the released code, and with them its unbounded backlogs (seconds, divided
     by 1) and target numbers: the one choice whose observations may leave [-1, 1]. Its slices follow the sizes of the
     scenario; those of the released code are right for two servers and three devices only.
+
+    Not copied from the released code: its stored next observations hold the sizes of the slot that has passed. Here the
+    next observation, the last one of an episode too, holds the tasks of the slot that begins.
     """
 
     layout: Literal["targets", "released"]
