@@ -23,8 +23,8 @@ class ParallelWorld(ParallelEnv[str, _Observation, Any]):
 
     An agent's observation is a dict of ``observation`` (F,) and ``action_mask`` (K,) int8, 1 = allowed. Where an agent
     decides on D > 1 tasks, its action has D entries and the mask is a tuple of D equal masks, as ``sample`` expects.
-    A masked target counts as local, and raises DecisionError in the scenario's debug mode. The ``info`` of the last
-    step holds the episode's ``figures``.
+    Decisions with amounts come with a ``target_mask`` instead. A masked target counts as local, and raises
+    DecisionError in the scenario's debug mode. The ``info`` of the last step holds the episode's ``figures``.
     """
 
     metadata: ClassVar[dict[str, Any]] = {
@@ -45,6 +45,8 @@ class ParallelWorld(ParallelEnv[str, _Observation, Any]):
         self.agents: list[str] = []
         shape = (spec.n_features,)
         limit, n_decisions = OBSERVATION_LIMIT, spec.n_decisions
+        # an "action_mask" is what an action space samples with, and this one says nothing of amounts
+        self._mask_key = "target_mask" if spec.n_amounts else "action_mask"
         self.observation_spaces: dict[str, Any] = {}
         self.action_spaces: dict[str, Any] = {}
         for agent in spec.agents:
@@ -52,7 +54,7 @@ class ParallelWorld(ParallelEnv[str, _Observation, Any]):
             self.observation_spaces[agent] = spaces.Dict(
                 {
                     "observation": spaces.Box(-limit, limit, shape, np.float32),
-                    "action_mask": mask if n_decisions == 1 else spaces.Tuple([mask] * n_decisions),
+                    self._mask_key: mask if n_decisions == 1 else spaces.Tuple([mask] * n_decisions),
                 }
             )
             self.action_spaces[agent] = agent_space(spec)
@@ -131,7 +133,7 @@ class ParallelWorld(ParallelEnv[str, _Observation, Any]):
         return {
             agent: {
                 "observation": rows[n],
-                "action_mask": masks[n] if n_decisions == 1 else (masks[n],) * n_decisions,
+                self._mask_key: masks[n] if n_decisions == 1 else (masks[n],) * n_decisions,
             }
             for n, agent in enumerate(self.possible_agents)
         }

@@ -19,9 +19,10 @@ def scenario(kind, name="mec_2es_3md_v1"):
     return load_scenario(name, [f"params.decision.kind={kind}", "params.on_miss=go_on"])
 
 
-def test_parallel_world_of_discrete_decisions_passes_the_tests_of_pettingzoo(capsys):
-    parallel_api_test(ParallelWorld(scenario("discrete")), num_cycles=50)
-    parallel_seed_test(lambda: ParallelWorld(scenario("discrete")), num_cycles=50)
+@KINDS
+def test_parallel_world_passes_the_tests_of_pettingzoo(kind, capsys):
+    parallel_api_test(ParallelWorld(scenario(kind)), num_cycles=50)
+    parallel_seed_test(lambda: ParallelWorld(scenario(kind)), num_cycles=50)
     assert "Passed Parallel API test" in capsys.readouterr().out
 
 
