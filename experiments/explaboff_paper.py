@@ -108,6 +108,7 @@ POLICIES = {
     "mpoff": Learner("mpoff"),
     "mtoff": Learner("mtoff"),
     "masac": Learner("masac"),
+    "mpoff_mi": Learner("mpoff", "explaboff"),
     "explaboff_released": Learner("mdoff", "explaboff_released", MappingProxyType(RELEASED), is_tuned=False),
 }
 STUDIED = "2es_5md"  # setting of tuning, ablation, grid and late: the paper's

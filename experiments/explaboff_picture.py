@@ -23,6 +23,7 @@ COLOURS = {  # the palette of Okabe and Ito, and Tol's; ExplabOff has that of wh
     "mdoff": "#0072B2",
     "cmoff": "#009E73",
     "mpoff": "#882255",
+    "mpoff_mi": "#CC6677",
     "mtoff": "#56B4E9",
     "masac": "#E69F00",
     "explaboff_released": "#F0A58B",
