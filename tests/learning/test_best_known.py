@@ -12,6 +12,8 @@ VALUES = {
     "ippo": {"fragment_steps": 20, "minibatch_rows": 200, "learning_rate": 0.003, "final_learning_rate": 0.001},
     "mappo": {"fragment_steps": 20, "minibatch_rows": 200, "learning_rate": 0.003, "final_learning_rate": 0.001},
     "a2c": {"fragment_steps": 5, "learning_rate": 0.005, "final_learning_rate": 0.002},
+    "cmoff": {"fragment_steps": 10},
+    "coma": {"fragment_steps": 10},
     "ddqn": {"fragment_steps": 5},
 }
 
