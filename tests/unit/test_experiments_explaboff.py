@@ -49,12 +49,19 @@ def test_success_is_stable_from_the_first_look_after_which_none_was_below(report
 
 
 def test_updates_are_counted_by_the_learner_or_follow_from_epochs(report: Any) -> None:
-    off, on = (load_run("run/explaboff_2es_3md", {"algorithm": name}) for name in ("mdoff", "mpoff"))
+    off = load_run("run/explaboff_2es_3md", {"algorithm": "mdoff"})
+    ppo = {
+        "algorithm": "mpoff",
+        "algorithm.fragment_steps": 25,
+        "algorithm.minibatch_rows": 150,
+        "algorithm.epochs": 10,
+    }
+    on = load_run("run/explaboff_2es_3md", {**ppo, "n_worlds": 16})
     rows = [trained(100, 1.0), trained(200, 2.0), look(200, 1.0)]
 
     assert report.n_updates(off, [trained(100, 1.0, **{report.GRADIENT_STEPS: 7.0}), look(100, 1.0)]) == 7
-    # a fragment of 25 steps in 16 worlds is one minibatch of 400 rows; 10 epochs
-    assert report.n_updates(on, rows) == 2 * 10 * 1
+    # two iterations, 10 epochs, three minibatches of at most 150 rows of 25 steps in 16 worlds
+    assert report.n_updates(on, rows) == 2 * 10 * 3
 
 
 def test_a_curve_is_the_middle_of_the_seeds_over_steps_and_over_the_time_of_a_core(report: Any) -> None:
