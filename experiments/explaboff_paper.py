@@ -2,13 +2,14 @@
 
 Command: python experiments/explaboff_paper.py [--part tuning comparison ablation grid late] [--settings 2es_3md ...]
              [--policies explaboff mdoff ...] [--seeds 1 2 3 4 5] [--steps N] [--processes 2] [--out DIR] [--quick]
-Cost: COST_TEXT
+Cost: 204 runs of one thread, 20 to 60 s of a core each: about an hour on two idle cores; --quick shows the same in a
+minute, on tiny runs.
 Expected picture: every learner ends between the best rule and the myopic oracle; the text beside the results says what
 the reward adds.
 
 Stop it with Ctrl-C, or by a signal to the first process: runs save themselves, and the same command goes on where they
 stopped; a finished run is never repeated. To report what is there: --processes 0. Each run is a result folder of its
-own, which `edge-rllib show` reads. Written to --out: explaboff_choices.json, explaboff_paper.json, .md and .png.
+own, which `edge-rllib show` reads. Written to --out: explaboff_choices.json, explaboff_paper.json, .md and *.png.
 
 Parts.
   tuning      the same number of trials for each policy, drawn from tune_configs/search/explaboff_*.yaml: the first has
