@@ -2,7 +2,7 @@
 
 Command: python experiments/explaboff_paper.py [--part tuning comparison ablation grid late] [--settings 2es_3md ...]
              [--policies explaboff mdoff ...] [--seeds 1 2 3 4 5] [--steps N] [--processes 2] [--out DIR] [--quick]
-Cost: 204 runs of one thread, 20 to 60 s of a core each: about an hour on two idle cores; --quick shows the same in a
+Cost: 204 runs of one thread, 15 to 60 s of a core each: about an hour on two idle cores; --quick shows the same in a
 minute, on tiny runs.
 Expected picture: every learner ends between the best rule and the myopic oracle; the text beside the results says what
 the reward adds.
