@@ -241,7 +241,7 @@ class Listener(nn.Module):
         self.see_and_ask = linear(shape.n_features, width + n_heard, HIDDEN_GAIN)
         self.decide = nn.Linear(shape.n_decision, width, bias=False)
         self.activate = ACTIVATIONS[activation]()
-        self.key_and_value = linear(width, 2 * n_heard, 1.0)
+        self.key_and_value = nn.Linear(width, 2 * n_heard, bias=False)  # softmax would cancel the bias of a key
         self.own = linear(width, n_outputs, HIDDEN_GAIN)
         self.heard = nn.Linear(n_heard, n_outputs, bias=False)
         self.state = nn.Linear(shape.n_state, n_outputs, bias=False) if shape.n_state else None
