@@ -79,6 +79,8 @@ class Learner(NamedTuple):
 RELEASED = {
     "scenario.params.decision.kind": "box",
     "scenario.params.observation.layout": "released",
+    "module_sharing": "per_agent",
+    "model.hidden": [64, 64],
     "algorithm.critic": "shared",
     "algorithm.others": "policy",
     "algorithm.first_weights": "uniform",
