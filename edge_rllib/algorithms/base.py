@@ -14,6 +14,8 @@ from ray.rllib.utils.metrics import (
     ALL_MODULES,
     ENV_RUNNER_RESULTS,
     ENV_RUNNER_SAMPLING_TIMER,
+    LEARNER_RESULTS,
+    LEARNER_UPDATE_TIMER,
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
     SYNCH_WORKER_WEIGHTS_TIMER,
     TIMERS,
@@ -128,6 +130,26 @@ class BatchedConfig(AlgorithmConfig):
             self.minibatch_size = rows
 
 
+class BatchedOnlyConfig(BatchedConfig):
+    """Base of configs of algorithms that RLlib does not have: their Learners take rollouts and nothing else."""
+
+    learner_class: type
+    module_class: type
+    needs: str  # what only the batched runner gives, for the message
+
+    def get_default_learner_class(self) -> type:
+        """Return the learner."""
+        return self.learner_class
+
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        """Return what RLlib completes the spec of ``apply`` with."""
+        return RLModuleSpec(module_class=self.module_class)
+
+    def use_stock_runner(self) -> Any:
+        """Refuse."""
+        raise ConfigError(f"{self.needs} needs the batched runner; stock runners serve ippo, mappo and a2c")
+
+
 class BatchedAlgorithm(Algorithm):
     """First base of an Algorithm, in front of RLlib's own: collects rollouts, sends weights, saves worlds."""
 
@@ -197,6 +219,20 @@ class BatchedAlgorithm(Algorithm):
                 return {"batches": data}
             data = [[ray.put(part) for part in rollout.split(n_parts)] for rollout in data]
         return {"batch_refs": [parts[i] for i in range(n_parts) for parts in data]}
+
+    def learn(self, **options: Any) -> None:
+        """Do one iteration: collect, hand everything to the learners, send the weights.
+
+        ``options`` are those of ``LearnerGroup.update``; ``timesteps`` are added to.
+        """
+        data = self.collect()
+        if not data:
+            return
+        timesteps = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self.lifetime_steps(), **options.pop("timesteps", {})}
+        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER), reduce="mean", window=1):
+            results = self.learner_group.update(**self.learner_data(data), timesteps=timesteps, **options)
+            self.metrics.aggregate(results, key=LEARNER_RESULTS)
+        self.sync(results)
 
     def sync(self, learner_results: list[Any]) -> None:
         """Send the learners' weights to the runners."""

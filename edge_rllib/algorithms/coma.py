@@ -8,10 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ray.rllib.core.rl_module.rl_module import RLModuleSpec
-from ray.rllib.utils.metrics import LEARNER_RESULTS, LEARNER_UPDATE_TIMER, NUM_ENV_STEPS_SAMPLED_LIFETIME, TIMERS
-
-from edge_rllib.algorithms.base import BatchedAlgorithm, BatchedConfig
+from edge_rllib.algorithms.base import BatchedAlgorithm, BatchedOnlyConfig
 from edge_rllib.algorithms.coma_learner import ComaLearner
 from edge_rllib.algorithms.settings import RunSettings
 from edge_rllib.modules.counterfactual import CounterfactualModule
@@ -25,26 +22,18 @@ from envs.scenario import make
 CRITIC_SEES = ("observations", "state")
 
 
-class ComaConfig(BatchedConfig):
+class ComaConfig(BatchedOnlyConfig):
     """RLlib's config with the batched runner; ``coma`` holds the algorithm's own values."""
+
+    learner_class = ComaLearner
+    module_class = CounterfactualModule
+    needs = "the critic of joint decisions"
 
     def __init__(self, algo_class: Any = None) -> None:
         """Set defaults; values come from ``ComaParams``."""
         super().__init__(algo_class=algo_class or Coma)
         self.coma: ComaParams | None = None
         self.critic_rate: Any = None
-
-    def get_default_learner_class(self) -> type:
-        """Return the learner."""
-        return ComaLearner
-
-    def get_default_rl_module_spec(self) -> RLModuleSpec:
-        """Return what RLlib completes the spec of ``apply`` with."""
-        return RLModuleSpec(module_class=CounterfactualModule)
-
-    def use_stock_runner(self) -> Any:
-        """Refuse: the critic needs all agents' decisions of a step side by side."""
-        raise ConfigError("coma: joint decisions need the batched runner; stock runners serve ippo, mappo and a2c")
 
 
 class Coma(BatchedAlgorithm):
@@ -57,15 +46,7 @@ class Coma(BatchedAlgorithm):
 
     def training_step(self) -> None:
         """Collect, learn from everything once, send the weights."""
-        data = self.collect()
-        if not data:
-            return
-        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER), reduce="mean", window=1):
-            results = self.learner_group.update(
-                **self.learner_data(data), timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: self.lifetime_steps()}
-            )
-            self.metrics.aggregate(results, key=LEARNER_RESULTS)
-        self.sync(results)
+        self.learn()
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ray.rllib.core.rl_module.rl_module import RLModuleSpec
-from ray.rllib.utils.metrics import LEARNER_RESULTS, LEARNER_UPDATE_TIMER, NUM_ENV_STEPS_SAMPLED_LIFETIME, TIMERS
-
-from edge_rllib.algorithms.base import BatchedAlgorithm, BatchedConfig
+from edge_rllib.algorithms.base import BatchedAlgorithm, BatchedOnlyConfig
 from edge_rllib.algorithms.preparation import TRAIN_ON
 from edge_rllib.algorithms.q_learner import QLearner
 from edge_rllib.algorithms.settings import RunSettings
@@ -19,26 +16,18 @@ from edge_rllib.modules.q_module import QModule
 from envs.errors import ConfigError
 
 
-class DdqnConfig(BatchedConfig):
+class DdqnConfig(BatchedOnlyConfig):
     """RLlib's config with the batched runner; ``ddqn`` holds the algorithm's own values."""
+
+    learner_class = QLearner
+    module_class = QModule
+    needs = "the replay of ddqn"
 
     def __init__(self, algo_class: Any = None) -> None:
         """Set defaults; values come from ``DdqnParams``."""
         super().__init__(algo_class=algo_class or Ddqn)
         self.ddqn: DdqnParams | None = None
         self.total_env_steps = 0
-
-    def get_default_learner_class(self) -> type:
-        """Return the learner."""
-        return QLearner
-
-    def get_default_rl_module_spec(self) -> RLModuleSpec:
-        """Return what RLlib completes the spec of ``apply`` with."""
-        return RLModuleSpec(module_class=QModule)
-
-    def use_stock_runner(self) -> Any:
-        """Refuse: the replay is built from rollouts of the batched runner."""
-        raise ConfigError("ddqn: the replay needs the batched runner; stock runners serve ippo, mappo and a2c")
 
 
 class Ddqn(BatchedAlgorithm):
@@ -51,15 +40,7 @@ class Ddqn(BatchedAlgorithm):
 
     def training_step(self) -> None:
         """Collect a fragment, store it, learn from the replay, send the weights."""
-        data = self.collect()
-        if not data:
-            return
-        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER), reduce="mean", window=1):
-            results = self.learner_group.update(
-                **self.learner_data(data), timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: self.lifetime_steps()}
-            )
-            self.metrics.aggregate(results, key=LEARNER_RESULTS)
-        self.sync(results)
+        self.learn()
 
 
 @dataclass(frozen=True)

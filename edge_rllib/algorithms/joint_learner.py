@@ -154,9 +154,10 @@ class JointLearner(RolloutLearner):
         progress = min(1.0, env_steps / total) if total else 1.0
         self._beta = self.values.importance_beta + (1.0 - self.values.importance_beta) * progress
         self.joint.is_random.fill_(0.0)
-        epsilon, noise_std = self.values.exploration(progress, self.joint.sizes)
-        self.joint.epsilon.fill_(epsilon)
-        self.joint.noise_std.fill_(noise_std)
+        exploration = self.values.exploration(progress, self.joint.sizes)
+        self.joint.epsilon.fill_(exploration.epsilon)
+        self.joint.noise_std.fill_(exploration.noise_std)
+        self.joint_update.entropy_coeff = exploration.entropy_coeff
 
     def _gradient_step(self) -> Tensor:
         """Draw a minibatch, do a gradient step with this learner's part of it, set the priorities."""

@@ -112,6 +112,7 @@ class JointUpdate:
         self.noise = Noise(generator)
         self.sum_gradients = sum_gradients
         self.n_steps = 0
+        self.entropy_coeff = rules.entropy_coeff  # may follow a schedule
         self.figures: dict[str, Tensor] = {}  # of the latest steps of critics and policies, on their device
 
     def step(self, batch: Transitions, n_rows: int, part: slice) -> Tensor:
@@ -145,7 +146,7 @@ class JointUpdate:
         amounts = hybrid.squash(says.mean, self.sizes)
         entropy = categorical.entropy(says.log_probs)
         values, decisions = self.values_now(batch, says.log_probs, amounts)
-        loss = multi_agent.policy_loss(values, entropy, rules.entropy_coeff, n_rows)
+        loss = multi_agent.policy_loss(values, entropy, self.entropy_coeff, n_rows)
         if rules.decision_penalty:
             n_numbers = decisions[0].numel() * n_rows
             loss = loss + rules.decision_penalty * decisions.square().sum() / n_numbers

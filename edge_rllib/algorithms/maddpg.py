@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from edge_rllib.algorithms.joint_update import JointUpdate, Networks, SumGradients, UpdateRules
-from edge_rllib.algorithms.off_policy import OffPolicy, OffPolicyParams
+from edge_rllib.algorithms.off_policy import Exploration, OffPolicy, OffPolicyParams
 from edge_rllib.algorithms.settings import RunSettings
 from edge_rllib.modules.joint import JointModule
 from edge_rllib.modules.shape import ObservationShape
@@ -34,30 +34,30 @@ class DeterministicParams(OffPolicyParams):
     final_epsilon: float
     noise_frac: float  # deviation of the noise on amounts when learning begins, as a share of their range
     final_noise_frac: float
-    exploration_frac: float  # share of the run after which both have reached their final values
+    exploration_frac: float  # share of the run after which epsilon, noise and entropy_coeff have their final values
     relaxation: float  # temperature of relaxed draws of targets
     entropy_coeff: float  # weight of the entropy of targets in the policies' loss, at the scale of the values learnt
+    final_entropy_coeff: float
     decision_penalty: float  # weight of the mean square of decisions in the policies' loss, as in ExplabOff's release
-    saturation_penalty: (
-        float  # weight in the policies' loss of amounts beyond nine tenths of their range, see LARGEST_RAW
-    )
+    saturation_penalty: float  # weight in the policies' loss of raw amounts' excess over LARGEST_RAW
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check(("epsilon", "final_epsilon", "exploration_frac"), lambda v: 0.0 <= v <= 1.0, "a value in [0, 1]")
-        self.check(
-            ("noise_frac", "final_noise_frac", "entropy_coeff", "decision_penalty", "saturation_penalty"),
-            lambda v: v >= 0,
-            "0 or more",
-        )
+        weights = ("entropy_coeff", "final_entropy_coeff", "decision_penalty", "saturation_penalty")
+        self.check(("noise_frac", "final_noise_frac", *weights), lambda v: v >= 0, "0 or more")
         self.check(("relaxation",), lambda value: value > 0, "a positive number")
 
-    def exploration(self, progress: float, sizes: Sizes) -> tuple[float, float]:
-        """Return the chance of a random target and the noise of amounts, falling linearly."""
+    def exploration(self, progress: float, sizes: Sizes) -> Exploration:
+        """Return how to explore at a share of the run; all of it falls linearly."""
         done = min(1.0, progress / self.exploration_frac) if self.exploration_frac else 1.0
-        noise_frac = self.noise_frac + (self.final_noise_frac - self.noise_frac) * done
-        epsilon = self.epsilon + (self.final_epsilon - self.epsilon) * done
-        return epsilon, noise_frac * (sizes.high - sizes.low)
+
+        def fallen(first: float, last: float) -> float:
+            return first + (last - first) * done
+
+        noise_std = fallen(self.noise_frac, self.final_noise_frac) * (sizes.high - sizes.low)
+        entropy_coeff = fallen(self.entropy_coeff, self.final_entropy_coeff)
+        return Exploration(fallen(self.epsilon, self.final_epsilon), noise_std, entropy_coeff)
 
 
 @dataclass(frozen=True)

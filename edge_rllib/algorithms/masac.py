@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 
 from edge_rllib.algorithms.joint_update import JointUpdate, Networks, SumGradients, UpdateRules
-from edge_rllib.algorithms.off_policy import OffPolicy, OffPolicyParams
+from edge_rllib.algorithms.off_policy import Exploration, OffPolicy, OffPolicyParams
 from edge_rllib.algorithms.soft_update import SoftJointUpdate, WantedEntropy
 from edge_rllib.modules.joint import JointModule
 from edge_rllib.ops.hybrid import Sizes
@@ -44,9 +44,9 @@ class MasacParams(OffPolicyParams):
         """Return the first weight of entropies."""
         return self.temperature
 
-    def exploration(self, progress: float, sizes: Sizes) -> tuple[float, float]:
+    def exploration(self, progress: float, sizes: Sizes) -> Exploration:
         """Return no noise: policies explore by themselves."""
-        return 0.0, 0.0
+        return Exploration(0.0, 0.0, 0.0)
 
     def algorithm(self) -> type[OffPolicy]:
         """Return the Algorithm's class."""

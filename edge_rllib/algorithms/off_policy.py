@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import ray
 import torch
-from ray.rllib.core.rl_module.rl_module import RLModuleSpec
-from ray.rllib.utils.metrics import LEARNER_RESULTS, LEARNER_UPDATE_TIMER, NUM_ENV_STEPS_SAMPLED_LIFETIME, TIMERS
 from torch import Tensor
 
-from edge_rllib.algorithms.base import BatchedAlgorithm, BatchedConfig
+from edge_rllib.algorithms.base import BatchedAlgorithm, BatchedOnlyConfig
 from edge_rllib.algorithms.joint_learner import JointLearner
 from edge_rllib.algorithms.joint_update import OTHERS, TARGET_GRADIENTS, JointUpdate, Networks, SumGradients
 from edge_rllib.algorithms.settings import RunSettings
@@ -30,8 +28,12 @@ from envs.scenario import make
 CRITIC_SEES = ("observations", "state")
 
 
-class OffPolicyConfig(BatchedConfig):
+class OffPolicyConfig(BatchedOnlyConfig):
     """RLlib's config with the batched runner; ``off_policy`` holds the algorithm's own values."""
+
+    learner_class = JointLearner
+    module_class = JointModule
+    needs = "the joint replay"
 
     def __init__(self, algo_class: Any = None) -> None:
         """Set defaults; values come from the algorithm's params."""
@@ -39,18 +41,6 @@ class OffPolicyConfig(BatchedConfig):
         self.off_policy: OffPolicyParams | None = None
         self.total_env_steps = 0
         self.critic_rate: Any = None
-
-    def get_default_learner_class(self) -> type:
-        """Return the learner."""
-        return JointLearner
-
-    def get_default_rl_module_spec(self) -> RLModuleSpec:
-        """Return what RLlib completes the spec of ``apply`` with."""
-        return RLModuleSpec(module_class=JointModule)
-
-    def use_stock_runner(self) -> Any:
-        """Refuse: the joint replay is built from rollouts of the batched runner."""
-        raise ConfigError("the joint replay needs the batched runner; stock runners serve ippo, mappo and a2c")
 
 
 class OffPolicy(BatchedAlgorithm):
@@ -63,15 +53,7 @@ class OffPolicy(BatchedAlgorithm):
 
     def training_step(self) -> None:
         """Collect a fragment, store it, do the gradient steps that are due, send the weights."""
-        data = self.collect()
-        if not data:
-            return
-        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER), reduce="mean", window=1):
-            results = self.learner_group.update(
-                **self.learner_data(data), timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: self.lifetime_steps()}
-            )
-            self.metrics.aggregate(results, key=LEARNER_RESULTS)
-        self.sync(results)
+        self.learn()
 
     def learner_data(self, data: list[Any]) -> dict[str, Any]:
         """Return collected data as the argument of ``LearnerGroup.update``: every learner is handed all of it."""
@@ -82,6 +64,14 @@ class OffPolicy(BatchedAlgorithm):
 
     def _put(self, rollouts: list[Rollout], n_learners: int) -> dict[str, Any]:
         return {"batch_refs": [ray.put(rollout) for rollout in rollouts] * n_learners}
+
+
+class Exploration(NamedTuple):
+    """How much policies explore."""
+
+    epsilon: float  # chance of a random target
+    noise_std: float  # of amounts, in their units
+    entropy_coeff: float  # weight of the entropy of targets in the policies' loss
 
 
 @dataclass(frozen=True)
@@ -155,8 +145,8 @@ class OffPolicyParams(ABC):
         """Return what does this algorithm's gradient steps."""
 
     @abstractmethod
-    def exploration(self, progress: float, sizes: Sizes) -> tuple[float, float]:
-        """Return the chance of a random target and the noise of amounts, in their units, at a share of the run."""
+    def exploration(self, progress: float, sizes: Sizes) -> Exploration:
+        """Return how to explore at a share of the run."""
 
     def first_temperature(self) -> float:
         """Return the first weight of entropies, for algorithms that learn it."""

@@ -5,14 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ray.rllib.utils.metrics import (
-    ALL_MODULES,
-    LEARNER_RESULTS,
-    LEARNER_UPDATE_TIMER,
-    NUM_ENV_STEPS_SAMPLED_LIFETIME,
-    NUM_MODULE_STEPS_TRAINED_LIFETIME,
-    TIMERS,
-)
+from ray.rllib.utils.metrics import ALL_MODULES, LEARNER_RESULTS, NUM_MODULE_STEPS_TRAINED_LIFETIME
 
 from edge_rllib.algorithms.base import BatchedAlgorithm
 from edge_rllib.algorithms.preparation import TRAIN_ON
@@ -29,23 +22,13 @@ class OnPolicy(BatchedAlgorithm):
         if not self.is_batched:
             super().training_step()
             return
-        data = self.collect()
-        if not data:
-            return
         trained = (LEARNER_RESULTS, ALL_MODULES, NUM_MODULE_STEPS_TRAINED_LIFETIME)
-        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER), reduce="mean", window=1):
-            results = self.learner_group.update(
-                **self.learner_data(data),
-                timesteps={
-                    NUM_ENV_STEPS_SAMPLED_LIFETIME: self.lifetime_steps(),
-                    NUM_MODULE_STEPS_TRAINED_LIFETIME: self.metrics.peek(trained, default=0),
-                },
-                num_epochs=self.config.num_epochs,
-                minibatch_size=self.config.minibatch_size,
-                shuffle_batch_per_epoch=True,
-            )
-            self.metrics.aggregate(results, key=LEARNER_RESULTS)
-        self.sync(results)
+        self.learn(
+            timesteps={NUM_MODULE_STEPS_TRAINED_LIFETIME: self.metrics.peek(trained, default=0)},
+            num_epochs=self.config.num_epochs,
+            minibatch_size=self.config.minibatch_size,
+            shuffle_batch_per_epoch=True,
+        )
 
 
 @dataclass(frozen=True)

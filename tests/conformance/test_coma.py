@@ -258,5 +258,5 @@ def test_values_out_of_range_are_refused(change, message):
 def test_models_that_cannot_be_stacked_and_stock_runners_are_refused():
     with pytest.raises(ConfigError, match="coma: expected the model mlp"):
         config_of(model=GruModel((8,), 8, (8,), (8,), 5, "tanh", False))
-    with pytest.raises(ConfigError, match="coma: joint decisions need the batched runner"):
+    with pytest.raises(ConfigError, match="the critic of joint decisions needs the batched runner"):
         config_of().use_stock_runner()

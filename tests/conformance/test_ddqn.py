@@ -239,7 +239,7 @@ def test_what_does_not_fit_is_refused():
         config_of(model=GruModel((8,), 8, (8,), (8,), 10, "relu", False))
     with pytest.raises(ConfigError, match="save_replay = true with n_learners = 2"):
         config_of(n_learners=2)
-    with pytest.raises(ConfigError, match="the replay needs the batched runner"):
+    with pytest.raises(ConfigError, match="the replay of ddqn needs the batched runner"):
         DdqnConfig().use_stock_runner()
 
 
