@@ -13,7 +13,14 @@ from edge_rllib.config.registry import names
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCUMENTS = ["README.md", "CHANGELOG.md", "docs/cluster.md", "docs/fog_world.md", "docs/mec_world.md", "docs/learning.md"]
+DOCUMENTS = [
+    "README.md",
+    "CHANGELOG.md",
+    "docs/cluster.md",
+    "docs/fog_world.md",
+    "docs/mec_world.md",
+    "docs/learning.md",
+]
 TABLE = re.compile(r"<!-- names:.*?-->\n(.*?)<!-- end of names -->", re.DOTALL)
 REGISTERED = ("world", "topology", "workload", "baseline", "algorithm", "model", "mutual_information", "mi_estimator")
 FILES = ("scenario", "run", "search")
