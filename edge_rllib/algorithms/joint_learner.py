@@ -248,8 +248,7 @@ class JointLearner(RolloutLearner):
         if errors is not None:
             figures["td_error_abs_mean"] = float(errors.mean()) * float(self.joint.value_std)
             figures["q_mean"] = figures["q_mean"] * float(self.joint.value_std) + float(self.joint.value_mean)
-            for term in self.reward_terms:
-                self.metrics.log_dict(term.figures(), key=(ALL_MODULES, term.name), window=1)
+            self.log_terms()
         figures |= {
             "replay_steps": self.replay.n_ready,
             "gradient_steps": self.joint_update.n_steps,

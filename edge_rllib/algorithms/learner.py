@@ -14,7 +14,7 @@ from torch import Tensor
 from edge_rllib import compat
 from edge_rllib.algorithms import preparation
 from edge_rllib.algorithms.minibatches import Minibatches, Table
-from edge_rllib.algorithms.reward_terms import RewardTerm, joint_batch
+from edge_rllib.algorithms.reward_terms import REWARD_TERMS, RewardTerm, joint_batch
 from edge_rllib.modules import actor_critic as module_column
 from edge_rllib.ops.moments import Moments
 from edge_rllib.runners import rollout as column
@@ -22,7 +22,6 @@ from edge_rllib.runners.joint import JointRows, joint_rows
 from edge_rllib.runners.rollout import Rollout
 from envs.arrays import F4
 
-COMPONENT_REWARD_TERMS = "reward_terms"
 PREPARE_TIMER, STEP_TIMER = "prepare_timer", "gradient_steps_timer"
 
 
@@ -44,14 +43,14 @@ class RolloutLearner(TorchLearner):
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
         """Return RLlib's state and that of the reward terms."""
         state: dict[str, Any] = super().get_state(components, not_components=not_components, **kwargs)
-        if self.reward_terms and compat.wants(self, COMPONENT_REWARD_TERMS, components, not_components):
-            state[COMPONENT_REWARD_TERMS] = {term.name: term.get_state() for term in self.reward_terms}
+        if self.reward_terms and compat.wants(self, REWARD_TERMS, components, not_components):
+            state[REWARD_TERMS] = {term.name: term.get_state() for term in self.reward_terms}
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Take over a state; a term that it does not know begins anew."""
         super().set_state(state)
-        saved = state.get(COMPONENT_REWARD_TERMS, {})
+        saved = state.get(REWARD_TERMS, {})
         for term in self.reward_terms:
             if term.name in saved:
                 term.set_state(saved[term.name])
@@ -117,7 +116,7 @@ class RolloutLearner(TorchLearner):
     def log_terms(self) -> None:
         """Log what the reward terms tell of themselves."""
         for term in self.reward_terms:
-            self.metrics.log_dict(term.figures(), key=(ALL_MODULES, term.name), window=1)
+            self.metrics.log_dict(term.figures(), key=(ALL_MODULES, REWARD_TERMS, term.name), window=1)
 
     @torch.no_grad()
     def tables(self, rollouts: list[Rollout]) -> dict[str, Table]:

@@ -15,6 +15,8 @@ from edge_rllib import compat
 from edge_rllib.runners.joint import JointRows
 from envs.arrays import I8
 
+REWARD_TERMS = "reward_terms"  # of a Learner's state, and group of their figures
+
 
 class JointBatch(NamedTuple):
     """World-steps with what all agents saw and decided; R rows."""

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from edge_rllib import compat
 from edge_rllib.algorithms.preparation import global_moments
-from edge_rllib.algorithms.reward_terms import JointBatch, RewardTerm
+from edge_rllib.algorithms.reward_terms import REWARD_TERMS, JointBatch, RewardTerm
 from edge_rllib.callbacks.mutual_information_models import Bound, Entropies
 from edge_rllib.callbacks.mutual_information_params import Data, MutualInformationParams
 from edge_rllib.ops.hybrid import Sizes
@@ -307,7 +307,7 @@ class MutualInformation(RLlibCallback):
 
     def on_train_result(self, *, algorithm: Any, result: dict[str, Any], **kwargs: Any) -> None:
         """Warn, once, where the term is larger than the reward."""
-        figures = result.get(LEARNER_RESULTS, {}).get(ALL_MODULES, {}).get(NAME, {})
+        figures = result.get(LEARNER_RESULTS, {}).get(ALL_MODULES, {}).get(REWARD_TERMS, {}).get(NAME, {})
         share = float(figures.get(SHARE, 0.0))
         if share > 1.0 and not self._has_warned:
             self._has_warned = True

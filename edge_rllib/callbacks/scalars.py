@@ -89,9 +89,8 @@ def scalars(result: Mapping[str, Any]) -> dict[str, float]:
         for name, value in values.items():
             if module != "__all_modules__" and not isinstance(value, Mapping) and not name.startswith(_HIDDEN):
                 found[f"learning/{module}/{_LEARNING.get(name, name)}"] = value
-    for term, figures in result.get("learners", {}).get("__all_modules__", {}).items():
-        if isinstance(figures, Mapping):  # of a reward term
-            found |= {f"{term}/{name}": value for name, value in figures.items()}
+    for term, figures in result.get("learners", {}).get("__all_modules__", {}).get("reward_terms", {}).items():
+        found |= {f"{term}/{name}": value for name, value in figures.items()}
     iteration_s = result.get("time_this_iter_s", 0.0)
     if iteration_s:
         shares = {tag: result.get("timers", {}).get(key, math.nan) / iteration_s for key, tag in _TIMERS.items()}

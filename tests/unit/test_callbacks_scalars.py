@@ -49,7 +49,11 @@ def test_result_becomes_flat_tags_without_gaps() -> None:
 
 def test_figures_of_a_reward_term_have_a_group_of_its_name() -> None:
     learners = {
-        "__all_modules__": {"x": 1.0, "mutual_information": {"share_of_reward": 0.1, "lower_gap_nats": math.nan}}
+        "__all_modules__": {
+            "x": 1.0,
+            "timers_of_rllib": {"y": 1.0},
+            "reward_terms": {"mutual_information": {"share_of_reward": 0.1, "lower_gap_nats": math.nan}},
+        }
     }
 
     assert scalars({"learners": learners}) == {"mutual_information/share_of_reward": 0.1}

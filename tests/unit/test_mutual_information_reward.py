@@ -194,7 +194,7 @@ def test_the_callback_warns_once_of_a_term_larger_than_the_reward(caplog: pytest
     callback = MutualInformation(params())
 
     def result(share: float) -> dict[str, Any]:
-        return {"learners": {"__all_modules__": {"mutual_information": {"share_of_reward": share}}}}
+        return {"learners": {"__all_modules__": {"reward_terms": {"mutual_information": {"share_of_reward": share}}}}}
 
     with caplog.at_level(logging.WARNING):
         for share in (0.9, 1.5, 2.0):
