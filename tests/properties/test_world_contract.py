@@ -321,6 +321,7 @@ def test_surplus_decisions_of_a_step_are_not_refused_targets(fog):
         task_prob=st.floats(0.0, 1.0),
         allowed_prob=st.floats(0.0, 1.0),
         lag_steps=st.integers(0, 3),
+        n_amounts=st.integers(0, 2),
     ),
     st.integers(1, 3),
     st.integers(0, 1000),
