@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge_rllib.runners.joint import JointRows
-from edge_rllib.runners.joint_replay import JointReplay, JointSizes
+from edge_rllib.runners.joint_replay import JointReplay, JointSizes, join_worlds
 from edge_rllib.runners.rollout import Finals
 from envs.errors import ConfigError
 
@@ -229,3 +229,20 @@ def test_arrays_of_the_object_store_are_taken_as_they_are():
     replay = replay_of()
     replay.add(rows, IDS)
     assert transitions(replay) == {0: (1, 0.5, 1), 1: (2, 0.5, 2)}
+
+
+def test_worlds_that_were_split_are_joined_again():
+    whole = rows_of([1, 2, 4], truncated=[1], n_worlds=3)
+    parts = []
+    for worlds in ([0], [1, 2]):
+        mine = np.isin(whole.finals.b, worlds)
+        seen = (whole.finals.observation[mine], whole.finals.mask[mine], whole.finals.state[mine])
+        finals = Finals(whole.finals.t[mine], whole.finals.b[mine] - worlds[0], *seen)
+        parts.append(JointRows(*(column[:, worlds] for column in whole[:-1]), finals))
+    joined = join_worlds(parts)
+    for name in JointRows._fields[:-1]:
+        np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))
+    one, two = replay_of(), replay_of()
+    assert one.add(joined, IDS) == two.add(whole, IDS) == 3 * 2
+    assert transitions(one) == transitions(two)
+    assert join_worlds([whole]) is whole
