@@ -11,7 +11,8 @@ from edge_rllib.experiment.evaluation import JUDGED_WORLD_ID, PolicyPlayer, figu
 
 @pytest.mark.slow
 def test_coma_leaves_the_local_optimum_of_one_server_for_all(ray_session):
-    run = load_run("explaboff_2es_3md", ["algorithm=cmoff", "mutual_information=none", "total_env_steps=20000"])
+    own = ["algorithm=cmoff", "mutual_information=none", "module_sharing=per_agent", "total_env_steps=20000"]
+    run = load_run("explaboff_2es_3md", own)
     config = algorithm_config(run)
     learner = config.build_algo()
     try:
