@@ -16,7 +16,7 @@ VALUES = {
     "cmoff": {"fragment_steps": 10},
     "coma": {"fragment_steps": 10},
     "ddqn": {"fragment_steps": 5},
-    **dict.fromkeys(("maddpg", "matd3", "masac"), {"warm_up_steps": 1_000, "minibatch_steps": 256}),
+    **{name: {"warm_up_steps": 1_000, "minibatch_steps": 256} for name in ("maddpg", "matd3", "masac")},
 }
 STEPS = {"maddpg": 12_000, "matd3": 12_000, "masac": 12_000}  # a replay makes more of a step
 

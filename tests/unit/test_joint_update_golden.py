@@ -85,7 +85,9 @@ def update():
 def assert_same_parameters(network, expected):
     expected = dict(expected.named_parameters())
     for name, parameter in network.named_parameters():
-        torch.testing.assert_close(parameter, expected[name], rtol=0, atol=1e-5, msg=lambda text, n=name: f"{n}: {text}")
+        torch.testing.assert_close(
+            parameter, expected[name], rtol=0, atol=1e-5, msg=lambda text, n=name: f"{n}: {text}"
+        )
     assert expected
 
 
