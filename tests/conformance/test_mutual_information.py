@@ -135,6 +135,8 @@ def test_the_reward_is_added_to_any_algorithm(algorithm: str) -> None:
     assert found["bonus_std"] > 0.0
 
 
+# RLlib registers its environment anew for each stock runner of a process
+@pytest.mark.filterwarnings("ignore:.*already in registry:UserWarning")
 def test_the_reward_needs_the_batched_runner() -> None:
     config = config_of().use_stock_runner()
 
