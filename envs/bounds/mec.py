@@ -9,6 +9,7 @@ known exactly, each task alone in the cell is a weaker bound.
 from __future__ import annotations
 
 import dataclasses
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,9 +45,9 @@ class _MecBound(Bound):
         self.delay_s: F8 = np.stack(delays, axis=1)
         self.deadline_s: F8 = np.stack(deadlines, axis=1)  # the least of a slot
 
+    @abstractmethod
     def least(self, view: MecView) -> F8:
         """Return the least cost of an empty slot, added over devices, (W,)."""
-        raise NotImplementedError
 
     def limit(self, figure: str, sums: F8) -> Limit:
         """Return the limit of a figure for a policy that played as many slots; of reported_cost, for any policy."""

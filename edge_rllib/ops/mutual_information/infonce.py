@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from edge_rllib.ops.mutual_information.base import Estimator, EstimatorParams, Layout, Side, own
-from edge_rllib.ops.mutual_information.critics import Critic
+from edge_rllib.ops.mutual_information.base import Side, own
+from edge_rllib.ops.mutual_information.critics import RowEstimator
 
 
 def infonce(scores: Tensor) -> Tensor:
@@ -21,24 +21,8 @@ def infonce(scores: Tensor) -> Tensor:
     return own(scores) - torch.logsumexp(scores, -1) + math.log(scores.shape[-1])
 
 
-class InfoNce(Estimator):
+class InfoNce(RowEstimator):
     """InfoNCE lower bound: low spread, never above the log of a block's rows."""
 
     side: ClassVar[Side] = "lower"
-
-    def __init__(self, params: EstimatorParams, n_x: int, layout: Layout) -> None:
-        super().__init__()
-        self.critic = Critic(params, n_x, layout.width)
-
-    def score(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the critic's scores."""
-        scores: Tensor = self.critic(x, y)
-        return scores
-
-    def values(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the rows' contributions."""
-        return self.critic.by_row(x, y, infonce)
-
-    def loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the negative bound."""
-        return -infonce(self.critic.blocks(x, y)).mean()
+    contributions = staticmethod(infonce)

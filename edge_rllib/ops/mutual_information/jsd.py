@@ -8,8 +8,8 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn import functional
 
-from edge_rllib.ops.mutual_information.base import Estimator, EstimatorParams, Layout, Side, own
-from edge_rllib.ops.mutual_information.critics import Critic
+from edge_rllib.ops.mutual_information.base import Side, own
+from edge_rllib.ops.mutual_information.critics import RowEstimator
 
 
 def jsd(scores: Tensor) -> Tensor:
@@ -23,7 +23,7 @@ def jsd(scores: Tensor) -> Tensor:
     return 2.0 * math.log(2.0) - functional.softplus(-seen) - others / (scores.shape[-1] - 1)
 
 
-class Jsd(Estimator):
+class Jsd(RowEstimator):
     """Jensen-Shannon score of Deep InfoMax: stable, at most 2 log 2, no bound of the mutual information.
 
     Its mean is a lower bound of twice the Jensen-Shannon divergence between the joint distribution and the product of
@@ -32,20 +32,4 @@ class Jsd(Estimator):
     """
 
     side: ClassVar[Side] = "score"
-
-    def __init__(self, params: EstimatorParams, n_x: int, layout: Layout) -> None:
-        super().__init__()
-        self.critic = Critic(params, n_x, layout.width)
-
-    def score(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the critic's scores."""
-        scores: Tensor = self.critic(x, y)
-        return scores
-
-    def values(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the rows' scores."""
-        return self.critic.by_row(x, y, jsd)
-
-    def loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the negative mean."""
-        return -jsd(self.critic.blocks(x, y)).mean()
+    contributions = staticmethod(jsd)

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from edge_rllib.ops.mutual_information.base import Estimator, EstimatorParams, Layout, Side, own, without_own
-from edge_rllib.ops.mutual_information.critics import Critic
+from edge_rllib.ops.mutual_information.base import Side, own, without_own
+from edge_rllib.ops.mutual_information.critics import RowEstimator
 
 
 def nwj(scores: Tensor) -> Tensor:
@@ -20,27 +20,11 @@ def nwj(scores: Tensor) -> Tensor:
     return own(scores) - others / (scores.shape[-1] - 1)
 
 
-class Nwj(Estimator):
+class Nwj(RowEstimator):
     """Lower bound of Nguyen, Wainwright and Jordan: unbiased for its critic, with a spread that grows exponentially.
 
     The best critic is T = 1 + log p(x, y) / (p(x) p(y)).
     """
 
     side: ClassVar[Side] = "lower"
-
-    def __init__(self, params: EstimatorParams, n_x: int, layout: Layout) -> None:
-        super().__init__()
-        self.critic = Critic(params, n_x, layout.width)
-
-    def score(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the critic's scores."""
-        scores: Tensor = self.critic(x, y)
-        return scores
-
-    def values(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the rows' contributions."""
-        return self.critic.by_row(x, y, nwj)
-
-    def loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the negative bound."""
-        return -nwj(self.critic.blocks(x, y)).mean()
+    contributions = staticmethod(nwj)
