@@ -100,10 +100,10 @@ class Bound:
         n_rows = len(steps.target)
         order = torch.from_numpy(generator.permutation(n_rows)).to(steps.target.device)
         result = torch.empty((n_rows, len(self.fitted.agents)), device=steps.target.device)
-        for slab in order.tensor_split(-(-n_rows // SLAB_ROWS)):
-            part = JointBatch(*(None if column is None else column[slab] for column in steps))
-            for agent in self.fitted.agents:
-                result[slab, agent] = self.estimator.values(*self.fitted.rows(part, agent))
+        for agent in self.fitted.agents:
+            x, y = self.fitted.rows(steps, agent)
+            for slab in order.tensor_split(-(-n_rows // SLAB_ROWS)):
+                result[slab, agent] = self.estimator.values(x[slab], y[slab])
         return result
 
 

@@ -50,11 +50,11 @@ class DonskerVaradhan(Estimator):
 
     def values(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the rows' contributions."""
-        return self.critic.by_row(x, y, donsker_varadhan)
+        return self.critic.by_row(x, y, lambda own_x, own_y: donsker_varadhan(self.critic(own_x, own_y)))
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Return a scalar whose gradient is that of the negative bound; move the average."""
-        scores = self.critic.blocks(x, y)
+        scores = self.critic(*self.critic.blocks(x, y))
         log_mean = log_mean_exp_of_others(scores)
         self._move(log_mean.detach())
         return (log_mean - self.log_denominator).exp() - own(scores).mean()

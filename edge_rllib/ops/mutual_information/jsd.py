@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from edge_rllib.ops.mutual_information.base import Side, own
-from edge_rllib.ops.mutual_information.critics import RowEstimator
+from edge_rllib.ops.mutual_information.critics import Critic, RowEstimator, Separable
+from edge_rllib.ops.mutual_information.softplus_sums import SoftplusSums
 
 
 def jsd(scores: Tensor) -> Tensor:
@@ -18,9 +19,21 @@ def jsd(scores: Tensor) -> Tensor:
     sp is softplus. [Hjelm et al., Learning deep representations by mutual information estimation and maximization,
     2019, eq. 4]
     """
-    seen = own(scores)
-    others = functional.softplus(scores).sum(-2) - functional.softplus(seen)
-    return 2.0 * math.log(2.0) - functional.softplus(-seen) - others / (scores.shape[-1] - 1)
+    return _from_sums(own(scores), functional.softplus(scores).sum(-2))
+
+
+def jsd_of_blocks(critic: Critic, x: Tensor, y: Tensor) -> Tensor:
+    """Return the same of blocks (n, G, X) and (n, G, Y), (n, G); inner products are never kept."""
+    if not isinstance(critic.pairs, Separable):
+        return jsd(critic(x, y))
+    x_embedded, y_embedded = critic.pairs.embed(x, y)
+    return _from_sums((x_embedded * y_embedded).sum(-1), SoftplusSums.apply(x_embedded, y_embedded))
+
+
+def _from_sums(seen: Tensor, sums: Tensor) -> Tensor:
+    """Return the contributions, of the own scores and of the sums over all x, (..., R) each."""
+    others = sums - functional.softplus(seen)
+    return 2.0 * math.log(2.0) - functional.softplus(-seen) - others / (seen.shape[-1] - 1)
 
 
 class Jsd(RowEstimator):
@@ -33,3 +46,7 @@ class Jsd(RowEstimator):
 
     side: ClassVar[Side] = "score"
     contributions = staticmethod(jsd)
+
+    def of_blocks(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the contributions of the rows of blocks."""
+        return jsd_of_blocks(self.critic, x, y)

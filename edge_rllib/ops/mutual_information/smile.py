@@ -15,7 +15,7 @@ from edge_rllib.ops.mutual_information.base import (
     own,
 )
 from edge_rllib.ops.mutual_information.critics import Critic
-from edge_rllib.ops.mutual_information.jsd import jsd
+from edge_rllib.ops.mutual_information.jsd import jsd_of_blocks
 
 
 def smile(scores: Tensor, clip: float) -> Tensor:
@@ -46,8 +46,8 @@ class Smile(Estimator):
 
     def values(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the rows' contributions."""
-        return self.critic.by_row(x, y, lambda scores: smile(scores, self.clip))
+        return self.critic.by_row(x, y, lambda own_x, own_y: smile(self.critic(own_x, own_y), self.clip))
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the negative Jensen-Shannon score."""
-        return -jsd(self.critic.blocks(x, y)).mean()
+        return -jsd_of_blocks(self.critic, *self.critic.blocks(x, y)).mean()

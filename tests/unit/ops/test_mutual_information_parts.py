@@ -14,6 +14,7 @@ from edge_rllib.ops.hybrid import Sizes
 from edge_rllib.ops.mutual_information.base import EstimatorParams, Layout
 from edge_rllib.ops.mutual_information.entropies import JointEntropies
 from edge_rllib.ops.mutual_information.episodes import Entry, EpisodeBuffer, EpisodeCutter, Threshold
+from edge_rllib.ops.mutual_information.softplus_sums import SoftplusSums
 from edge_rllib.ops.mutual_information.variables import Pairing, WorldSizes
 from edge_rllib.ops.mutual_information.weights import Factor, WeightParams
 from envs.errors import ConfigError
@@ -323,3 +324,21 @@ def test_entropies_of_a_known_joint_decision() -> None:
     assert found.own_given_state.mean().item() == pytest.approx(noise, abs=0.05)
     assert found.others_given_own.mean().item() == pytest.approx(0.0, abs=0.05)
     assert found.information.mean().item() == pytest.approx(math.log(2) - noise, abs=0.07)
+
+
+@pytest.mark.parametrize("n_rows", [7, 300, 512])  # less than a slab, and not divided by what is multiplied
+@pytest.mark.parametrize("size", [0.3, 30.0])  # the larger one overflows in products
+def test_sums_of_softplus_are_those_of_the_whole_matrix_with_their_gradient(n_rows, size):
+    generator = torch.Generator().manual_seed(n_rows)
+    x, y = (size * torch.randn((2, n_rows, 4), generator=generator) for _ in range(2))
+    outer = torch.rand((2, n_rows), generator=generator)
+    x.requires_grad_()
+    y.requires_grad_()
+
+    found = SoftplusSums.apply(x, y)
+
+    expected = torch.nn.functional.softplus((x @ y.transpose(-1, -2)).double()).sum(-2).float()
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+    gradients = torch.autograd.grad((found * outer).sum(), (x, y))
+    wanted = torch.autograd.grad((expected * outer).sum(), (x, y))
+    torch.testing.assert_close(gradients, wanted, rtol=1e-4, atol=1e-3 * size)
