@@ -1,24 +1,36 @@
-"""A client: episodes of its own worlds, and what it tells of them. Many clients share a process and its networks."""
+"""A client: its batches, cut into chunks, and how a chunk of it is executed. Many clients share a process.
+
+Whoever executes a chunk gets the same numbers: they depend on the chunk, on what its owner was told, and on nothing
+else. A client's estimate is the mean of its chunks, added in their order.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from edge_rllib.federated.episodes import EpisodePlayer, Played, Spoiling
 from edge_rllib.federated.estimators import EstimatorParams, corrected, estimate
+from edge_rllib.federated.lies import Lie
+from edge_rllib.federated.stealing.chunks import Chunk, ChunkResult, result_of
 from edge_rllib.federated.vectors import Vectors, load_vectors
-from envs.arrays import I8
+from edge_rllib.modules.shape import ObservationShape
+from envs.arrays import F4, F8, I8
 from envs.errors import ConfigError
 from envs.rng import MAX_WORLD_ID
-from envs.scenario import Scenario
+from envs.scenario import Scenario, make
+from envs.world import WorldSpec
+
+VECTOR = "vector/"  # in front of a module's name, in a result's arrays
 
 
 class Order(NamedTuple):
-    """What all clients are told at the start of a round."""
+    """What a client is told at the start of a round."""
 
     round: int
     is_large: bool
@@ -34,18 +46,25 @@ class Message(NamedTuple):
     effective_share: float
     mean_return: float  # of its episodes, mean over agents, not discounted
     n_steps: int  # of its worlds
+    n_episodes: int
 
 
 @dataclass(frozen=True)
 class Networks:
-    """Modules of a process: all clients in it put their parameters into them."""
+    """What the clients of a process share: modules, which they put their parameters into, and worlds."""
 
     now: Mapping[str, Any]
     older: Mapping[str, Any]
+    players: dict[tuple[int, int, int], EpisodePlayer] = field(default_factory=dict, compare=False)
+    specs: dict[int, WorldSpec] = field(default_factory=dict, compare=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let another process have the modules, and build its own worlds."""
+        return Networks, (self.now, self.older)
 
 
 class Client:
-    """Plays episodes and estimates the gradient."""
+    """Owns worlds of a scenario, and has batches of episodes in them."""
 
     def __init__(
         self,
@@ -56,44 +75,152 @@ class Client:
         params: EstimatorParams,
         networks: Networks,
         groups: dict[str, I8],
+        chunk_episodes: int = 0,
     ) -> None:
-        """Take a number among all clients: no two of them ever play the same world."""
+        """Take a number among all clients: no two of them ever play the same world.
+
+        Batches are cut into chunks of at most ``chunk_episodes``, as equal as can be; 0 leaves them whole. Worlds that
+        the modules do not fit raise ConfigError.
+        """
         self.index, self.n_clients, self.scenario, self.seed = index, n_clients, scenario, seed
         self.params, self.networks, self.groups = params, networks, groups
-        self._players: dict[int, EpisodePlayer] = {}
+        self.sizes = {
+            is_large: cut(n, chunk_episodes)
+            for is_large, n in ((True, params.large_episodes), (False, params.small_episodes))
+        }
+        least = min(min(sizes) for sizes in self.sizes.values())
+        if params.baseline != "none" and least < 2:
+            raise ConfigError(
+                f"chunk_episodes = {chunk_episodes} of {params.large_episodes} and {params.small_episodes} episodes "
+                f"leaves chunks of {least}; baseline = {params.baseline} needs 2 in each, of which one judges the other"
+            )
+        self._check_modules()
 
-    def message(self, order: Order, spoiling: Spoiling | None = None) -> Message:
-        """Play the round's episodes, spoilt or not, and return the estimate."""
-        load_vectors(self.networks.now, order.vectors)
-        n_episodes = self.params.large_episodes if order.is_large else self.params.small_episodes
-        played = self.play(order.round, n_episodes, spoiling)
-        vectors, shares = {}, []
-        if order.older is not None:
-            load_vectors(self.networks.older, order.older)
-        for module_id, streams in played.streams.items():
-            module = self.networks.now[module_id]
-            if order.older is None or order.known is None:
-                found = estimate(self.params, module, streams)
-            else:
-                older = self.networks.older[module_id]
-                found = corrected(self.params, module, older, order.known[module_id], streams)
-            vectors[module_id] = found.vector
-            shares.append(found.effective_share)
-        return Message(vectors, min(shares), float(played.returns.mean()), int(played.n_steps.sum()))
+    def _check_modules(self) -> None:
+        """Raise ConfigError unless all modules take what this client's worlds show."""
+        spec = self.spec
+        who = f"client {self.index} ({spec.scenario})"
+        if set(self.groups) != set(self.networks.now.keys()):
+            known = ", ".join(self.networks.now.keys())
+            raise ConfigError(f"{who}: modules {', '.join(self.groups)}; known: {known}")
+        for module_id in self.groups:
+            shape = self.networks.now[module_id].model_config["shape"]
+            given, expected = _sizes(ObservationShape.of(spec)), _sizes(shape)
+            if given != expected:
+                raise ConfigError(f"{who}: an agent sees {given}; module {module_id} is for {expected}")
+
+    @property
+    def spec(self) -> WorldSpec:
+        """Return the sizes of its worlds."""
+        key = id(self.scenario)
+        if key not in self.networks.specs:
+            self.networks.specs[key] = make(self.scenario, 1, self.seed).spec
+        return self.networks.specs[key]
+
+    def chunks(self, order: Order) -> list[Chunk]:
+        """Return the round's batch, in chunks."""
+        horizon = self.spec.horizon_steps
+        names = ("federation", order.round, self.index)
+        return [
+            Chunk(*names, index, version=order.round, run_seed=self.seed, horizon=horizon, n_episodes=size)
+            for index, size in enumerate(self.sizes[order.is_large])
+        ]
+
+    def execute(self, chunk: Chunk, order: Order, lie: Lie | None = None) -> ChunkResult:
+        """Play a chunk's episodes, spoilt or not, and return what they say: vectors (d,) by module, without ``known``.
+
+        Torch works on one thread, as sums on several are others in the last digit.
+        """
+        with one_thread():
+            load_vectors(self.networks.now, order.vectors)
+            if order.older is not None:
+                load_vectors(self.networks.older, order.older)
+            played = self._play(self._world_ids(chunk.round, chunk.index, chunk.size), lie.spoiling if lie else None)
+            vectors: dict[str, F4] = {}
+            shares = []
+            for module_id, streams in played.streams.items():
+                module = self.networks.now[module_id]
+                if order.older is None:
+                    found = estimate(self.params, module, streams)
+                else:
+                    nothing = torch.zeros_like(order.vectors[module_id])
+                    found = corrected(self.params, module, self.networks.older[module_id], nothing, streams)
+                vectors[VECTOR + module_id] = found.vector.numpy()
+                shares.append(found.effective_share)
+        if lie is not None:
+            vectors = lie.forged(vectors)
+        figures: dict[str, F8] = {"return": played.returns, "share": np.array([min(shares)])}
+        return result_of(chunk, chunk.size, int(played.n_steps.sum()), {**vectors, **figures})
+
+    def message(self, order: Order, lie: Callable[[Chunk], Lie | None] | None = None) -> Message:
+        """Execute all chunks of a round, one after another, and return the estimate."""
+        chunks = self.chunks(order)
+        return combined([self.execute(chunk, order, lie(chunk) if lie else None) for chunk in chunks], order.known)
 
     def play(self, round_: int, n_episodes: int, spoiling: Spoiling | None = None) -> Played:
         """Play episodes in worlds that belong to this client and round, with the networks as they are."""
-        if n_episodes not in self._players:
-            modules = self.networks.now
-            self._players[n_episodes] = EpisodePlayer(self.scenario, n_episodes, self.seed, modules, self.groups)
-        return self._players[n_episodes].play(self.world_ids(round_, n_episodes), spoiling=spoiling)
+        return self._play(self.world_ids(round_, n_episodes), spoiling)
+
+    def _play(self, world_ids: I8, spoiling: Spoiling | None) -> Played:
+        players, key = self.networks.players, (id(self.scenario), self.seed, len(world_ids))
+        if key not in players:
+            players[key] = EpisodePlayer(self.scenario, len(world_ids), self.seed, self.networks.now, self.groups)
+        return players[key].play(world_ids, spoiling=spoiling)
 
     def world_ids(self, round_: int, n_episodes: int) -> I8:
         """Return the names of the random streams of a round's worlds."""
-        most = max(self.params.large_episodes, self.params.small_episodes)
+        return self._world_ids(round_, 0, n_episodes)
+
+    def _world_ids(self, round_: int, index: int, n_episodes: int) -> I8:
+        """Return those of a chunk's worlds."""
+        most = max(len(sizes) * max(sizes) for sizes in self.sizes.values())
+        widest = max(max(sizes) for sizes in self.sizes.values())
         first = (round_ * self.n_clients + self.index) * most
         if first + most > MAX_WORLD_ID:
             raise ConfigError(
                 f"round {round_} of {self.n_clients} clients with up to {most} episodes: worlds have no names left"
             )
-        return first + np.arange(n_episodes, dtype=np.int64)
+        return first + index * widest + np.arange(n_episodes, dtype=np.int64)
+
+
+def cut(n_episodes: int, chunk_episodes: int) -> list[int]:
+    """Return the sizes of a batch's chunks: as few as can be, none larger than allowed, equal up to one."""
+    if chunk_episodes < 0:
+        raise ConfigError(f"chunk_episodes = {chunk_episodes}: expected 0, for batches that stay whole, or more")
+    n_chunks = -(-n_episodes // chunk_episodes) if chunk_episodes else 1
+    least, n_larger = divmod(n_episodes, n_chunks)
+    return [least + (index < n_larger) for index in range(n_chunks)]
+
+
+def combined(results: Sequence[ChunkResult], known: Vectors | None) -> Message:
+    """Return the estimate of all chunks: the mean over episodes, added in float64 in the order given, and ``known``."""
+    n_episodes = sum(result.n_episodes for result in results)
+    vectors: Vectors = {}
+    for name in (name for name in results[0].arrays if name.startswith(VECTOR)):
+        total = np.zeros(results[0].arrays[name].shape)
+        for result in results:
+            total += result.n_episodes * result.arrays[name].astype(np.float64)
+        mean, module_id = torch.from_numpy(total / n_episodes), name.removeprefix(VECTOR)
+        vectors[module_id] = (mean if known is None else mean + known[module_id]).float()
+    share = float(np.median([result.arrays["share"][0] for result in results]))
+    mean_return = sum(float(result.arrays["return"].sum()) for result in results) / n_episodes
+    return Message(vectors, share, mean_return, sum(result.n_steps for result in results), n_episodes)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch work on one thread inside."""
+    n_threads = torch.get_num_threads()
+    if n_threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+def _sizes(shape: ObservationShape) -> str:
+    decision = shape.decision
+    return f"{shape.n_features} features, {decision.n_targets} targets and {decision.n_amounts} amounts"

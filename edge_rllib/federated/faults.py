@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from edge_rllib.federated.attacks.base import Attack, AttackView
+from edge_rllib.federated.attacks.chunk import ChunkPoisoning
 from edge_rllib.federated.attacks.data import DataAttack
 from edge_rllib.federated.attacks.schedule import Schedule
-from edge_rllib.federated.episodes import Spoiling
+from edge_rllib.federated.lies import Lie
 from edge_rllib.federated.pipeline import Pipeline
+from edge_rllib.federated.stealing.chunks import Chunk
 from edge_rllib.ops.agreement import FaultyNodes
 from envs.rng import key_from_seed
 
@@ -20,7 +22,9 @@ from envs.rng import key_from_seed
 class Faults:
     """Faulty clients of a federation. They collude, and see what honest clients send."""
 
-    def __init__(self, attack: Attack | DataAttack, schedule: Schedule, rule: Pipeline, seed: int) -> None:
+    def __init__(
+        self, attack: Attack | DataAttack | ChunkPoisoning, schedule: Schedule, rule: Pipeline, seed: int
+    ) -> None:
         """Let the clients of a schedule attack a rule; they know how many liars it makes up for."""
         self.attack, self.schedule, self.rule, self.seed = attack, schedule, rule, seed
         self._generator = torch.Generator().manual_seed(key_from_seed(seed, "attack") % 2**63)
@@ -36,16 +40,30 @@ class Faults:
         """Return the faulty clients of a round, ascending."""
         return self.schedule.faulty(round_)
 
-    def spoiling(self, round_: int, client: int) -> Spoiling | None:
-        """Return how a client spoils its data in a round: a function of the seed, the round and the client."""
-        if client not in self.clients(round_) or not isinstance(self.attack, DataAttack):
-            return None
-        return Spoiling(self.attack, np.random.default_rng([key_from_seed(self.seed, "spoiling"), round_, client]))
+    def lie(self, executor: int, chunk: Chunk) -> Lie | None:
+        """Return how an executor spoils a chunk: a function of the seed, the executor and the chunk.
 
-    def forged(self, round_: int, module_id: str, vectors: Tensor, n_faulty: int, aggregate: Tensor | None) -> Tensor:
-        """Return what a server receives, (K, d), of the vectors (K, d) that clients computed as they were told."""
-        faulty = list(self.clients(round_))
-        if not faulty or not isinstance(self.attack, Attack):
+        Attacks on data spoil all that it executes, poisoning only what is somebody else's.
+        """
+        if isinstance(self.attack, Attack) or executor not in self.clients(chunk.round):
+            return None
+        if isinstance(self.attack, ChunkPoisoning) and executor == chunk.owner:
+            return None
+        return Lie(self.attack, (key_from_seed(self.seed, "lie"), executor, *chunk.id))
+
+    def forged(
+        self,
+        round_: int,
+        module_id: str,
+        vectors: Tensor,
+        senders: Sequence[int],
+        n_faulty: int,
+        aggregate: Tensor | None,
+    ) -> Tensor:
+        """Return what a server receives, (n, d), of the vectors (n, d) that the senders computed as they were told."""
+        liars = set(self.clients(round_))
+        faulty = [row for row, client in enumerate(senders) if client in liars]
+        if not faulty or len(faulty) == len(vectors) or not isinstance(self.attack, Attack):
             return vectors
         is_honest = torch.ones(len(vectors), dtype=torch.bool)
         is_honest[faulty] = False

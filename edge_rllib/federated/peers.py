@@ -12,15 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edge_rllib.federated.clients import Client, Message, Order
+from edge_rllib.federated.clients import Client, Message, Order, combined
+from edge_rllib.federated.collectors.base import Collector
 from edge_rllib.federated.estimators import EstimatorParams
 from edge_rllib.federated.faults import Faults
 from edge_rllib.federated.pipeline import Pipeline
-from edge_rllib.federated.rounds import Report, Rounds, StepParams
+from edge_rllib.federated.rounds import Report, Rounds, StepParams, mean_return
 from edge_rllib.federated.vectors import Vectors
 from edge_rllib.ops.aggregation.coordinates import median
 from edge_rllib.ops.agreement import Aggregation, Agreed, agree
-from envs.errors import ConfigError
+from envs.errors import ConfigError, EdgeError
 
 
 class Peers(Rounds):
@@ -44,8 +45,13 @@ class Peers(Rounds):
         n_faulty: int,
         seed: int,
         faults: Faults | None = None,
+        collector: Collector | None = None,
     ) -> None:
-        """Begin all at ``start``; ``neighbours`` (K, K) says whom a client hears, ``n_faulty`` how many of them lie."""
+        """Begin all at ``start``; ``neighbours`` (K, K) says whom a client hears, ``n_faulty`` how many of them lie.
+
+        Without a collector each client executes its own chunks, here. One with which chunks count for who executed
+        them raises ConfigError: clients have parameters of their own, and so a gradient of one is none of another's.
+        """
         if n_agreement_rounds < 0:
             raise ConfigError(f"n_agreement_rounds = {n_agreement_rounds}: expected 0 or more")
         if neighbours.shape != (len(clients), len(clients)):
@@ -59,8 +65,12 @@ class Peers(Rounds):
         if faults is not None:
             faults.check(n_faulty, n_receivers=len(clients) - faults.schedule.n_faulty)
         own = {name: vector.expand(len(clients), -1) for name, vector in start.items()}  # (K, d)
-        super().__init__(own, params, step, seed, faults)
-        self.clients, self.neighbours, self.n_faulty = clients, neighbours, n_faulty
+        super().__init__(clients, own, params, step, seed, faults, collector)
+        if self.collector.can_steal and self.collector.rules.attribution != "owner":
+            raise ConfigError(
+                "attribution = executor: clients without a server have parameters of their own; expected owner"
+            )
+        self.neighbours, self.n_faulty = neighbours, n_faulty
         self.pipeline, self.agreement, self.n_agreement_rounds = pipeline, agreement, n_agreement_rounds
 
     def play(self) -> Report:
@@ -68,7 +78,7 @@ class Peers(Rounds):
         is_large = self.plan.next(self._share)
         faulty = () if self.faults is None else self.faults.clients(self.round)
         before = {name: vectors.clone() for name, vectors in self.vectors.items()}
-        messages = [self._message(client, is_large, before) for client in self.clients]
+        messages = self._messages(is_large, before)
         honest = [k for k in range(len(messages)) if k not in faulty]
         aggregates, n_refused = {}, 0
         for name in self.vectors:
@@ -87,10 +97,17 @@ class Peers(Rounds):
         self.round += 1
         return self._report(is_large, [messages[k] for k in honest], honest, aggregates, diameters, n_refused)
 
-    def _message(self, client: Client, is_large: bool, before: Vectors) -> Message:
+    def _messages(self, is_large: bool, before: Vectors) -> list[Message]:
+        """Return what all clients have to say."""
         older, known = (None, None) if is_large else (self._older, self._known)
-        order = Order(self.round, is_large, *(_row(each, client.index) for each in (before, older, known)))
-        return client.message(order, self._spoiling(client))
+        orders = [
+            Order(self.round, is_large, *(_row(each, client.index) for each in (before, older, known)))
+            for client in self.clients
+        ]
+        collected = self._collect(orders)
+        if collected.missing:
+            raise EdgeError(f"round {self.round}: clients {sorted(collected.missing)} have no estimate")
+        return [combined(collected.contributions[k].results, order.known) for k, order in enumerate(orders)]
 
     def _exchange(self, name: str, what: str, vectors: Tensor, rule: Aggregation, n_rounds: int) -> Agreed:
         """Return what the honest make of what they hear in some rounds, lies included."""
@@ -113,7 +130,7 @@ class Peers(Rounds):
             round=self.round - 1,
             is_large=is_large,
             n_episodes=params.large_episodes if is_large else params.small_episodes,
-            honest_return=float(np.mean([message.mean_return for message in messages])),
+            honest_return=mean_return(messages),
             effective_share=self._share,
             n_steps=sum(message.n_steps for message in messages),
             n_refused=n_refused,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -11,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edge_rllib.federated.clients import Client, Message, Order
-from edge_rllib.federated.episodes import Spoiling
+from edge_rllib.federated.attacks.chunk import ChunkPoisoning
+from edge_rllib.federated.clients import Client, Message, Order, combined
+from edge_rllib.federated.collectors.base import Collected, Collector, honest
 from edge_rllib.federated.estimators import EstimatorParams, Plan
 from edge_rllib.federated.faults import Faults
 from edge_rllib.federated.pipeline import Pipeline
@@ -54,7 +56,7 @@ class Report(NamedTuple):
     honest_return: float  # mean over honest clients
     effective_share: float  # median over clients that sent something
     n_steps: int  # of all honest clients
-    n_refused: int  # vectors with NaN or infinity, each counted as a crash for the round
+    n_refused: int  # vectors with NaN or infinity, or not complete, each counted as a crash for the round
     aggregate_norm: float
     distance: float  # of the aggregate to the mean of honest vectors
     diameter_before: float = 0.0  # of honest parameters before they agree; a server has one vector
@@ -68,9 +70,22 @@ class Rounds:
     """
 
     def __init__(
-        self, start: Vectors, params: EstimatorParams, step: StepParams, seed: int, faults: Faults | None
+        self,
+        clients: Sequence[Client],
+        start: Vectors,
+        params: EstimatorParams,
+        step: StepParams,
+        seed: int,
+        faults: Faults | None,
+        collector: Collector | None,
     ) -> None:
-        self.params, self.faults = params, faults
+        self.clients, self.params, self.faults = clients, params, faults
+        self.collector = Collector(clients) if collector is None else collector
+        if faults is not None and isinstance(faults.attack, ChunkPoisoning) and not self.collector.can_steal:
+            raise ConfigError(
+                "attack = chunk_poisoning: nobody executes the chunks of others here; expected a collector"
+            )
+        self.figures: dict[str, float] = {}  # of the last round's work
         seeds = np.random.SeedSequence(seed).generate_state(2)
         self.plan = Plan(params, int(seeds[0]))
         self._generator = torch.Generator().manual_seed(int(seeds[1]))
@@ -82,8 +97,11 @@ class Rounds:
         self._last: Vectors | None = None  # aggregates of the last round
         self._share = 1.0
 
-    def _spoiling(self, client: Client) -> Spoiling | None:
-        return None if self.faults is None else self.faults.spoiling(self.round, client.index)
+    def _collect(self, orders: Sequence[Order]) -> Collected:
+        """Let the round's chunks be executed."""
+        collected = self.collector.collect(orders, honest if self.faults is None else self.faults.lie)
+        self.figures = dict(collected.figures)
+        return collected
 
     def _move(self, is_large: bool, before: Vectors, aggregates: Vectors) -> None:
         """Step along the aggregates, and keep what later rounds need."""
@@ -107,6 +125,7 @@ class Rounds:
             "last": self._last,
             "faults": None if self.faults is None else self.faults.get_state(),
             "share": self._share,
+            "collector": self.collector.get_state(),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -120,6 +139,11 @@ class Rounds:
         self._older, self._known, self._last = state["older"], state["known"], state["last"]
         if self.faults is not None and state["faults"] is not None:
             self.faults.set_state(state["faults"])
+        self.collector.set_state(state["collector"])
+
+    def stop(self) -> None:
+        """Give back what the collector holds."""
+        self.collector.stop()
 
 
 class Server(Rounds):
@@ -135,13 +159,17 @@ class Server(Rounds):
         n_faulty: int,
         seed: int,
         faults: Faults | None = None,
+        collector: Collector | None = None,
     ) -> None:
-        """Begin at parameters ``start``; a pipeline that cannot serve so many faulty clients raises ConfigError."""
+        """Begin at parameters ``start``; a pipeline that cannot serve so many faulty clients raises ConfigError.
+
+        Without a collector each client executes its own chunks, here.
+        """
         pipeline.check(len(clients), n_faulty)
         if faults is not None:
             faults.check(n_faulty, n_receivers=1)
-        super().__init__(start, params, step, seed, faults)
-        self.clients, self.pipeline, self.n_faulty = clients, pipeline, n_faulty
+        super().__init__(clients, start, params, step, seed, faults, collector)
+        self.pipeline, self.n_faulty = pipeline, n_faulty
 
     def play(self) -> Report:
         """Play a round."""
@@ -150,42 +178,68 @@ class Server(Rounds):
         order = Order(
             self.round, is_large, vectors, None if is_large else self._older, None if is_large else self._known
         )
+        messages, weights, n_missing = self._messages(order)
         faulty = () if self.faults is None else self.faults.clients(self.round)
-        messages = [client.message(order, self._spoiling(client)) for client in self.clients]
-        honest = [message for index, message in enumerate(messages) if index not in faulty]
-        aggregates, n_refused = {}, 0
+        told = [message for client, message in messages.items() if client not in faulty]
+        if not told:
+            raise EdgeError(f"round {self.round}: no honest client has a result")
+        aggregates, n_refused = {}, n_missing
         for name in vectors:
-            sent = _accepted(self._sent(name, messages))
-            n_refused += len(messages) - len(sent)
+            sent = self._sent(name, messages)
+            is_sound = _accepted(sent)
+            n_unsound = len(sent) - int(is_sound.sum())
+            n_refused += n_unsound
             # who sends what cannot be a gradient is a faulty one
-            n_faulty = max(0, self.n_faulty - (len(messages) - len(sent)))
-            self.pipeline.check(len(sent), n_faulty)
+            n_faulty = max(0, self.n_faulty - n_missing - n_unsound)
+            self.pipeline.check(len(sent) - n_unsound, n_faulty)
             previous = None if self._last is None else self._last[name]
-            aggregates[name] = self.pipeline(Received(sent, n_faulty, previous=previous, generator=self._generator))
+            counted = None if weights is None else weights[is_sound]
+            received = Received(sent[is_sound], n_faulty, counted, previous=previous, generator=self._generator)
+            aggregates[name] = self.pipeline(received)
         self._move(is_large, vectors, aggregates)
-        self._share = float(np.median([message.effective_share for message in messages]))
+        self._share = float(np.median([message.effective_share for message in messages.values()]))
         self.round += 1
-        return self._report(order, honest, aggregates, n_refused)
+        return self._report(order, told, aggregates, n_refused)
 
-    def _sent(self, name: str, messages: Sequence[Message]) -> Tensor:
-        """Return what arrives of a module from all clients, (K, d)."""
-        vectors = torch.stack([message.vectors[name] for message in messages])
+    def _messages(self, order: Order) -> tuple[dict[int, Message], Tensor | None, int]:
+        """Return what clients have to say, how much it counts (n,), and how many of them crashed.
+
+        Who executes counts by its work where chunks count for who executed them. An owner without all of its chunks
+        says nothing.
+        """
+        collected = self._collect([order] * len(self.clients))
+        is_by_owner = self.collector.rules.attribution == "owner"
+        crashed = collected.missing if is_by_owner else frozenset()
+        heard = [
+            contribution
+            for client, contribution in sorted(collected.contributions.items())
+            if contribution.results and client not in crashed
+        ]
+        if not heard:
+            raise EdgeError(f"round {self.round}: no client has a result")
+        messages = {each.client: combined(each.results, order.known) for each in heard}
+        weights = None if is_by_owner else torch.tensor([each.weight for each in heard], dtype=torch.float64)
+        return messages, weights, len(crashed)
+
+    def _sent(self, name: str, messages: Mapping[int, Message]) -> Tensor:
+        """Return what arrives of a module, (n, d)."""
+        vectors = torch.stack([message.vectors[name] for message in messages.values()])
         if self.faults is None:
             return vectors
         aggregate = None if self._last is None else self._last[name]
-        return self.faults.forged(self.round, name, vectors, self.n_faulty, aggregate)
+        return self.faults.forged(self.round, name, vectors, list(messages), self.n_faulty, aggregate)
 
-    def _report(self, order: Order, honest: Sequence[Message], aggregates: Vectors, n_refused: int) -> Report:
+    def _report(self, order: Order, told: Sequence[Message], aggregates: Vectors, n_refused: int) -> Report:
         params = self.params
         whole = torch.cat(list(aggregates.values()))
-        mean = torch.cat([torch.stack([m.vectors[name] for m in honest]).mean(0) for name in aggregates])
+        mean = torch.cat([torch.stack([m.vectors[name] for m in told]).mean(0) for name in aggregates])
         return Report(
             round=order.round,
             is_large=order.is_large,
             n_episodes=params.large_episodes if order.is_large else params.small_episodes,
-            honest_return=float(np.mean([message.mean_return for message in honest])),
+            honest_return=mean_return(told),
             effective_share=self._share,
-            n_steps=sum(message.n_steps for message in honest),
+            n_steps=sum(message.n_steps for message in told),
             n_refused=n_refused,
             aggregate_norm=float(whole.norm()),
             distance=float((whole - mean).norm()),
@@ -196,11 +250,18 @@ class Server(Rounds):
         return self.vectors
 
 
+def mean_return(messages: Sequence[Message]) -> float:
+    """Return the mean over all episodes; NaN where there are none."""
+    n_episodes = sum(message.n_episodes for message in messages)
+    total = sum(message.n_episodes * message.mean_return for message in messages)
+    return total / n_episodes if n_episodes else math.nan
+
+
 def _accepted(vectors: Tensor) -> Tensor:
-    """Return the vectors that are finite; who sent the others counts as crashed for the round."""
+    """Return which vectors are finite, (n,); who sent the others counts as crashed for the round."""
     is_finite = vectors.isfinite().all(-1)
     if not is_finite.any():
         raise EdgeError("no client sent a finite vector")
     if not is_finite.all():
         log.warning("clients %s sent NaN or infinity: left out", torch.nonzero(~is_finite)[:, 0].tolist())
-    return vectors[is_finite]
+    return is_finite

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -210,10 +212,12 @@ def test_spoilt_data_are_what_the_faulty_client_learns_from_and_no_other(server,
     told = Order(0, True, honest.vectors, None, None)
 
     fair = [client.message(told).vectors["shared"] for client in honest.clients]
-    own = [client.message(told, spoilt.faults.spoiling(0, client.index)).vectors["shared"] for client in spoilt.clients]
+    own = [
+        client.message(told, partial(spoilt.faults.lie, client.index)).vectors["shared"] for client in spoilt.clients
+    ]
 
     assert [torch.equal(a, b) for a, b in zip(fair, own, strict=True)] == [False, True, True]
-    assert spoilt.faults.spoiling(0, 1) is None
+    assert spoilt.faults.lie(1, spoilt.clients[1].chunks(told)[0]) is None
 
 
 def test_rewards_of_the_other_sign_turn_the_gradient_round(server, estimator):

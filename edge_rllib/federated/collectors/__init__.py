@@ -1,0 +1,1 @@
+"""Collectors: where the chunks of a round are executed, and by whom."""
