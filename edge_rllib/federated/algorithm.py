@@ -7,7 +7,8 @@ own. Clients play their own worlds, so that the env runner serves evaluation alo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -24,28 +25,35 @@ from edge_rllib.algorithms import checks
 from edge_rllib.algorithms.base import BatchedAlgorithm, BatchedOnlyConfig
 from edge_rllib.algorithms.learner import RolloutLearner
 from edge_rllib.algorithms.settings import RunSettings
+from edge_rllib.config.load import load_scenario
 from edge_rllib.federated.attacks.base import Attack
+from edge_rllib.federated.attacks.chunk import ChunkPoisoning
 from edge_rllib.federated.attacks.data import DataAttack
 from edge_rllib.federated.attacks.read import attack as read_attack
 from edge_rllib.federated.attacks.schedule import FixedSet, MovingSet
 from edge_rllib.federated.clients import Client, Networks
+from edge_rllib.federated.collectors.base import Collector
+from edge_rllib.federated.collectors.params import StealingParams
 from edge_rllib.federated.estimators import EstimatorParams
 from edge_rllib.federated.faults import Faults
 from edge_rllib.federated.graphs import graph as read_graph
 from edge_rllib.federated.peers import Peers
-from edge_rllib.federated.pipeline import pipeline
+from edge_rllib.federated.pipeline import Pipeline, pipeline
 from edge_rllib.federated.rounds import Report, Server, StepParams
 from edge_rllib.federated.vectors import Vectors, load_vectors, vector_of
 from edge_rllib.modules.actor_critic import ActorCritic
-from edge_rllib.runners.agents import groups
-from envs.errors import ConfigError
+from edge_rllib.runners.agents import agent_mapping, groups
+from envs.errors import ConfigError, EdgeError
 from envs.rng import key_from_seed
+from envs.scenario import make
 
 COMPONENT_FEDERATION = "federation"
 
 
 class Federation(Protocol):
     """A server with its clients, or clients on a graph."""
+
+    figures: dict[str, float]  # of the last round's work, by name
 
     def play(self) -> Report:
         """Play a round."""
@@ -58,6 +66,9 @@ class Federation(Protocol):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue from a state."""
+
+    def stop(self) -> None:
+        """Give back what it holds."""
 
 
 class FederatedLearner(RolloutLearner):
@@ -75,6 +86,7 @@ class FederatedConfig(BatchedOnlyConfig):
         """Set defaults; values come from ``FederatedParams``."""
         super().__init__(algo_class=algo_class or Federated)
         self.federated: FederatedParams | None = None
+        self.module_sharing = "shared"
 
 
 class Federated(BatchedAlgorithm):
@@ -91,12 +103,22 @@ class Federated(BatchedAlgorithm):
         values, settings = self.config.federated, self.config.env_config
         now = self.learner_group.get_weights()
         modules, older = (self._modules(now) for _ in range(2))
-        members = groups(self._summariser.spec, self.config.policy_mapping_fn)
-        start = {module_id: vector_of(modules[module_id]) for module_id in members}
-        scenario, seed = settings["scenario"], settings["seed"]
-        networks = Networks(modules, older)
+        seed, networks = settings["seed"], Networks(modules, older)
+        scenarios = [load_scenario(name) for name in values.scenarios] or [settings["scenario"]]
+        specs = [make(scenario, 1, seed).spec for scenario in scenarios]
+        members = [groups(spec, agent_mapping(spec, self.config.module_sharing)) for spec in specs]
+        start = {module_id: vector_of(modules[module_id]) for module_id in members[0]}
         clients = [
-            Client(index, values.n_clients, scenario, seed, values.estimator, networks, members)
+            Client(
+                index,
+                values.n_clients,
+                scenarios[index % len(scenarios)],
+                seed,
+                values.estimator,
+                networks,
+                members[index % len(scenarios)],
+                values.stealing.chunk_episodes,
+            )
             for index in range(values.n_clients)
         ]
         self.federation: Federation = values.federation(clients, start, seed)
@@ -135,7 +157,14 @@ class Federated(BatchedAlgorithm):
             "parameters_diameter_before_agreement": report.diameter_before,
             "parameters_diameter": report.diameter,
         }
-        self.metrics.log_dict(figures, key=(LEARNER_RESULTS, ALL_MODULES, "federated"), window=1)
+        work = {name: value for name, value in self.federation.figures.items() if isfinite(value)}
+        self.metrics.log_dict({**work, **figures}, key=(LEARNER_RESULTS, ALL_MODULES, "federated"), window=1)
+
+    def cleanup(self) -> None:
+        """End the actors of the federation, then what RLlib has."""
+        if hasattr(self, "federation"):
+            self.federation.stop()
+        super().cleanup()
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
         """Return RLlib's state and that of the federation."""
@@ -167,6 +196,8 @@ class FederatedParams:
     estimator: EstimatorParams
     step: StepParams
     rounds_per_iteration: int
+    stealing: StealingParams = field(default_factory=StealingParams)
+    scenarios: tuple[str, ...] = ()  # worlds of the clients, in turn; none: the run's scenario for all
 
     def __post_init__(self) -> None:
         checks.positive(self, "n_clients", "rounds_per_iteration")
@@ -176,10 +207,10 @@ class FederatedParams:
         for text in (self.aggregator, self.agreement):
             pipeline(text)
 
-    def _read_attack(self) -> Attack | DataAttack:
+    def _read_attack(self) -> Attack | DataAttack | ChunkPoisoning:
         found = read_attack(self.attack, "algorithm.attack")
-        if not isinstance(found, (Attack, DataAttack)):
-            raise ConfigError(f"algorithm.attack = {self.attack!r}: expected an attack on vectors or on data")
+        if not isinstance(found, (Attack, DataAttack, ChunkPoisoning)):
+            raise ConfigError(f"algorithm.attack = {self.attack!r}: expected an attack on vectors, data or chunks")
         return found
 
     def federation(self, clients: Sequence[Client], start: Vectors, seed: int) -> Federation:
@@ -192,20 +223,37 @@ class FederatedParams:
             schedule = MovingSet(*sets, every_rounds=every, seed=seed) if every else FixedSet(*sets)
             faults = Faults(self._read_attack(), schedule, rule, seed)
         own_seed = key_from_seed(seed, "federation") % 2**63
+        collector = self.stealing.collect_with(clients, self.n_faulty, self.mode == "central", own_seed)
+        try:
+            return self._rounds(clients, start, rule, own_seed, faults, collector)
+        except EdgeError:
+            collector.stop()
+            raise
+
+    def _rounds(
+        self,
+        clients: Sequence[Client],
+        start: Vectors,
+        rule: Pipeline,
+        seed: int,
+        faults: Faults | None,
+        collector: Collector,
+    ) -> Federation:
         if self.mode == "central":
-            return Server(clients, start, self.estimator, self.step, rule, self.n_faulty, own_seed, faults)
+            return Server(clients, start, self.estimator, self.step, rule, self.n_faulty, seed, faults, collector)
         return Peers(
             clients,
             start,
             self.estimator,
             self.step,
-            read_graph(self.graph, "algorithm.graph")(len(clients), np.random.default_rng(own_seed)),
+            read_graph(self.graph, "algorithm.graph")(len(clients), np.random.default_rng(seed)),
             rule,
             pipeline(self.agreement, "algorithm.agreement"),
             self.n_agreement_rounds,
             self.n_faulty,
-            own_seed,
+            seed,
             faults,
+            collector,
         )
 
     def to_config(self, settings: RunSettings, model: Any) -> Any:
@@ -215,6 +263,6 @@ class FederatedParams:
         if settings.n_env_runners or settings.n_learners:
             raise ConfigError("federated: clients are its runners; expected n_env_runners = 0 and n_learners = 0")
         config = FederatedConfig()
-        config.federated = self
+        config.federated, config.module_sharing = self, settings.module_sharing
         config.training(train_batch_size_per_learner=1)
         return config.apply(settings, ActorCritic, {"model": model, "scale_value": False}, False)

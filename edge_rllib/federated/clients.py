@@ -162,10 +162,18 @@ class Client:
         return self._play(self.world_ids(round_, n_episodes), spoiling)
 
     def _play(self, world_ids: I8, spoiling: Spoiling | None) -> Played:
-        players, key = self.networks.players, (id(self.scenario), self.seed, len(world_ids))
+        return self._player(len(world_ids)).play(world_ids, spoiling=spoiling)
+
+    def _player(self, n_worlds: int) -> EpisodePlayer:
+        players, key = self.networks.players, (id(self.scenario), self.seed, n_worlds)
         if key not in players:
-            players[key] = EpisodePlayer(self.scenario, len(world_ids), self.seed, self.networks.now, self.groups)
-        return players[key].play(world_ids, spoiling=spoiling)
+            players[key] = EpisodePlayer(self.scenario, n_worlds, self.seed, self.networks.now, self.groups)
+        return players[key]
+
+    def prepare(self) -> None:
+        """Build the worlds of all sizes of chunks, which otherwise happens when the first of them is executed."""
+        for size in {size for sizes in self.sizes.values() for size in sizes}:
+            self._player(size)
 
     def world_ids(self, round_: int, n_episodes: int) -> I8:
         """Return the names of the random streams of a round's worlds."""

@@ -38,11 +38,17 @@ class Collector:
 
     can_steal = False
 
-    def __init__(self, clients: Sequence[Client], rules: LedgerRules | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        clients: Sequence[Client],
+        rules: LedgerRules | None = None,
+        may_execute: Sequence[Sequence[bool]] | None = None,
+        seed: int = 0,
+    ) -> None:
         """Let clients execute under the rules of a ledger; the seed is that of its spot checks."""
         self.clients, self.seed = clients, seed
         self.rules = LedgerRules(lease_s=1.0, attribution="owner") if rules is None else rules
-        self.ledger = Ledger(len(clients), self.rules, seed=seed)
+        self.ledger = Ledger(len(clients), self.rules, may_execute, seed)
 
     def collect(self, orders: Sequence[Order], liar: Liar = honest) -> Collected:
         """Execute the chunks of a round, of which each client was told its order."""

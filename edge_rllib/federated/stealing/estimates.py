@@ -73,11 +73,16 @@ class Estimates:
         self._sum_s += demand_s
         self._n_news += 1
         if self._n_news * REMAKE >= len(self._sorted):
-            self._n_news, self._lengths = 0, list(self._sorted)
-            self._rests_s = list(accumulate(reversed(self._lengths)))[::-1]
+            self._remake()
+
+    def _remake(self) -> None:
+        """Make sum and table again from what is remembered, so that they depend on nothing else."""
+        self._sum_s, self._n_news, self._lengths = math.fsum(self._sorted), 0, list(self._sorted)
+        self._rests_s = list(accumulate(reversed(self._lengths)))[::-1]
 
     def end_round(self) -> None:
-        """Turn what the round taught about speeds into the belief of the next one."""
+        """Turn what the round taught into the belief of the next one."""
+        self._remake()
         for client, busy_s in enumerate(self._busy_s):
             if busy_s > 0.0 and self._work_s[client] > 0.0:
                 seen = self._work_s[client] / busy_s
@@ -95,4 +100,5 @@ class Estimates:
         estimates = cls(len(state["speeds"]), state["expected_s"][0], state["speeds"])
         for demand_s in state["demands_s"]:
             estimates.finished(demand_s)
+        estimates._remake()
         return estimates

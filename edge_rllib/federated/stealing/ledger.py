@@ -143,6 +143,14 @@ class Ledger:
         deadline_s = now_s + self.rules.lease_s * 2.0 ** (entry.n_leases - 1)
         return self._lease(Lease(self.n_leased, entry.chunk, executor, deadline_s, entry.state))
 
+    def may_lease(self, chunk: ChunkId, executor: int) -> bool:
+        """Return whether an executor could have a chunk that has no result and that nobody has; nothing is counted."""
+        entry = self._entries(chunk.round)[chunk.owner, chunk.number]
+        if executor in entry.barred or not self.may_execute[executor][chunk.owner]:
+            return False
+        is_limited = executor in self.quarantined or self.n_foreign[executor] >= self.rules.max_leases
+        return executor == chunk.owner or not is_limited
+
     def lease_check(self, chunk: ChunkId, executor: int, now_s: float) -> Lease | Refusal:
         """Give a chunk whose result is to be checked to somebody who has not executed it."""
         self._check_client(executor)
@@ -165,7 +173,7 @@ class Ledger:
         able = [
             k
             for k in range(self.n_clients)
-            if self.may_execute[k][chunk.owner] and k not in check.opinions and k not in self.quarantined
+            if self.may_execute[k][chunk.owner] and k not in {*check.opinions, *check.barred, *self.quarantined}
         ]
         return [k for k in able if k != chunk.owner] or able
 
@@ -197,8 +205,7 @@ class Ledger:
         fault = fault_of(lease.chunk, result)
         if fault:
             self._end(lease, Reason.REPLAYED)
-            if not lease.is_check:
-                self._entry(lease.chunk).barred.add(executor)
+            self._bar(lease, now_s)
             return self._refuse(now_s, fault.reason, executor, lease.chunk.id, fault.text)
         self._end(lease, Reason.REPLAYED)
         if lease.is_check:
@@ -208,6 +215,15 @@ class Ledger:
         for other in [held for held in self.of_chunk.get(lease.chunk.id, []) if not held.is_check]:
             self._end(other, Reason.DUPLICATE)
         return self._accept(lease.chunk, executor, result)
+
+    def _bar(self, lease: Lease, now_s: float) -> None:
+        """Let who sent what cannot be a result not try again."""
+        if not lease.is_check:
+            self._entry(lease.chunk).barred.add(lease.executor)
+            return
+        self.checks[lease.chunk.id].barred.add(lease.executor)
+        if not self.checkers(lease.chunk.id):
+            self._give_up(lease.chunk.id, now_s)
 
     def _accept(self, chunk: Chunk, executor: int, result: ChunkResult) -> Commit:
         entry = self._entry(chunk)

@@ -46,6 +46,7 @@ def plain(ledger: Ledger) -> dict[str, Any]:
                 "opinions": [(client, _result(result)) for client, result in check.opinions.items()],
                 "state": check.state,
                 "is_disputed": check.is_disputed,
+                "barred": sorted(check.barred),
             }
             for check in ledger.checks.values()
         ],
@@ -78,7 +79,7 @@ def load(ledger: Ledger, state: dict[str, Any]) -> None:
     for saved in state["checks"]:
         opinions = {client: _loaded(result) for client, result in saved["opinions"]}
         known = {client: result for client, result in opinions.items() if result}
-        check = Check(Chunk(**saved["chunk"]), known, saved["state"], saved["is_disputed"])
+        check = Check(Chunk(**saved["chunk"]), known, saved["state"], saved["is_disputed"], set(saved["barred"]))
         ledger.checks[check.chunk.id] = check
 
 

@@ -100,3 +100,4 @@ class Check:
     opinions: dict[int, ChunkResult]
     state: bytes | None = None  # that the part goes on from
     is_disputed: bool = False
+    barred: set[int] = field(default_factory=set)  # executors whose opinions were refused

@@ -15,6 +15,7 @@ from edge_rllib.experiment.build import algorithm_config
 from edge_rllib.federated.attacks.read import attack as read_attack
 from edge_rllib.federated.attacks.schedule import FixedSet
 from edge_rllib.federated.clients import Client, Networks
+from edge_rllib.federated.collectors.params import StealingParams
 from edge_rllib.federated.estimators import EstimatorParams
 from edge_rllib.federated.faults import Faults
 from edge_rllib.federated.graphs import graph as read_graph
@@ -57,6 +58,7 @@ def server() -> Callable[..., Server]:
         graph: str = "",
         agreement: str = "nnm > trimmed_mean",
         n_agreement_rounds: int = 3,
+        stealing: dict[str, Any] | None = None,
         **estimator: Any,
     ) -> Any:
         torch.manual_seed(seed)
@@ -70,16 +72,19 @@ def server() -> Callable[..., Server]:
         now, older = (config.get_multi_rl_module_spec(**spec).build() for _ in range(2))
         params = EstimatorParams(**{**ESTIMATOR, **estimator})
         networks = Networks(now, older)
-        clients = [Client(i, n_clients, run.scenario, seed, params, networks, members) for i in range(n_clients)]
+        values = StealingParams(**(stealing or {}))
+        told = (run.scenario, seed, params, networks, members, values.chunk_episodes)
+        clients = [Client(i, n_clients, *told) for i in range(n_clients)]
+        collector = values.collect_with(clients, n_faulty, not graph, seed)
         rule = pipeline(aggregator)
         schedule = FixedSet(n_clients, n_faulty)
         faults = Faults(read_attack(attack), schedule, rule, seed) if attack else None  # type: ignore[arg-type]
         start = {module_id: vector_of(now[module_id]) for module_id in members}
         if graph:
             neighbours = read_graph(graph)(n_clients, np.random.default_rng(0))
-            exchange = (neighbours, rule, pipeline(agreement), n_agreement_rounds, n_faulty, seed, faults)
+            exchange = (neighbours, rule, pipeline(agreement), n_agreement_rounds, n_faulty, seed, faults, collector)
             return Peers(clients, start, params, StepParams("adam", rate, 0.0), *exchange)
-        return Server(clients, start, params, StepParams("adam", rate, 0.0), rule, n_faulty, seed, faults)
+        return Server(clients, start, params, StepParams("adam", rate, 0.0), rule, n_faulty, seed, faults, collector)
 
     return build
 

@@ -1,0 +1,95 @@
+"""Values of how a round's work is cut, shared out, checked and credited."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from edge_rllib.federated.clients import Client
+from edge_rllib.federated.collectors.actors import ActorCollector
+from edge_rllib.federated.collectors.base import Collector
+from edge_rllib.federated.collectors.virtual import VirtualCollector
+from edge_rllib.federated.pipeline import named_part
+from edge_rllib.federated.stealing.network import uniform_network
+from edge_rllib.federated.stealing.policies import Scheduler
+from edge_rllib.federated.stealing.records import LedgerRules
+from edge_rllib.federated.stealing.speeds import SpeedProfile
+from envs.errors import ConfigError
+
+LEAST_VOTES = 2  # equal results of one chunk that settle a dispute
+
+
+@dataclass(frozen=True)
+class StealingParams:
+    """Values of work stealing."""
+
+    # in_process: each client's chunks by itself, in order; virtual: the same, by whom and when a simulation of clients
+    # and a network says; actors: processes of Ray
+    collector: Literal["in_process", "virtual", "actors"] = "in_process"
+    chunk_episodes: int = 0  # most of a chunk; 0: a client's batch is one
+    scheduler: str = "steal_half"  # who executes what, such as central_queue(n_chunks=2)
+    attribution: Literal["auto", "executor", "owner"] = "auto"  # auto: executor if a server expects faulty clients
+    most_weight: float = 2.0  # of an executor, in means of all clients
+    speed_profile: str = "constant"  # of clients or actors, such as linear(ratio=4.0)
+    virtual_step_s: float = 0.0005  # virtual: time of an env step at speed 1
+    delay_s: float = 0.001  # virtual: of a message, one way
+    bandwidth_bps: float = math.inf  # virtual: between any two clients
+    n_actors: int = 0  # 0: one for each client; fewer have several
+    cpus_per_actor: float = 0.0  # that Ray sets aside; 0: actors share what there is
+    emulated_step_s: float = 0.0  # actors: time of an env step at speed 1, slept; 0: as long as it takes
+    limit_s: float = 120.0  # actors: a round without a sign of life for so long ends with an error
+    lease_s: float = 60.0  # after which an actor that does not answer is ended
+    most_leases: int = 64  # of others' chunks that one may have at a time
+    check_prob: float = 0.0  # share of others' chunks that somebody else repeats
+    n_votes: int = 0  # equal results that settle a dispute; 0: one more than clients may be faulty
+    may_steal_from: Literal["all", "same_world"] = "all"
+
+    def __post_init__(self) -> None:
+        if self.chunk_episodes < 0 or self.n_actors < 0:
+            raise ConfigError(f"chunk_episodes = {self.chunk_episodes}, n_actors = {self.n_actors}: expected 0 or more")
+        if not (self.virtual_step_s > 0.0 and self.emulated_step_s >= 0.0 and self.limit_s > 0.0):
+            raise ConfigError(
+                f"virtual_step_s = {self.virtual_step_s}, emulated_step_s = {self.emulated_step_s}, limit_s = "
+                f"{self.limit_s}: expected positive seconds, or 0 for emulated_step_s"
+            )
+        uniform_network(1, self.delay_s, self.bandwidth_bps)
+        self.rules(n_faulty=0, has_server=True)
+        self._parts()
+
+    def _parts(self) -> tuple[Scheduler, SpeedProfile]:
+        where = "algorithm.stealing"
+        scheduler = named_part(self.scheduler.strip(), "scheduler", f"{where}.scheduler", "steal_half(amount=balanced)")
+        profile = named_part(self.speed_profile.strip(), "speed_profile", f"{where}.speed_profile", "linear(ratio=4.0)")
+        return scheduler, profile
+
+    def rules(self, n_faulty: int, has_server: bool) -> LedgerRules:
+        """Return the ledger's rules; credit by weight is clipped only where somebody may lie."""
+        auto: Literal["executor", "owner"] = "executor" if n_faulty and has_server else "owner"
+        return LedgerRules(
+            lease_s=self.lease_s,
+            max_leases=self.most_leases,
+            check_prob=self.check_prob,
+            n_votes=self.n_votes or max(LEAST_VOTES, n_faulty + 1),
+            attribution=auto if self.attribution == "auto" else self.attribution,
+            w_max=self.most_weight if n_faulty else math.inf,
+        )
+
+    def collect_with(self, clients: Sequence[Client], n_faulty: int, has_server: bool, seed: int) -> Collector:
+        """Return the collector of some clients; actors are started."""
+        rules, (scheduler, profile) = self.rules(n_faulty, has_server), self._parts()
+        common: dict[str, Any] = {"may_execute": self._whitelist(clients), "seed": seed}
+        if self.collector == "virtual":
+            network = uniform_network(len(clients), self.delay_s, self.bandwidth_bps)
+            return VirtualCollector(clients, rules, scheduler, profile, self.virtual_step_s, network, **common)
+        if self.collector == "actors":
+            n_actors = self.n_actors or len(clients)
+            limits = (self.emulated_step_s, self.cpus_per_actor, self.limit_s)
+            return ActorCollector(clients, rules, scheduler, profile, n_actors, *limits, **common)
+        return Collector(clients, rules, **common)
+
+    def _whitelist(self, clients: Sequence[Client]) -> list[list[bool]] | None:
+        if self.may_steal_from == "all":
+            return None
+        return [[owner.scenario == executor.scenario for owner in clients] for executor in clients]
