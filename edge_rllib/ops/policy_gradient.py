@@ -6,16 +6,24 @@ weights w (T, E) that are worked out here. Where decisions were drawn from anoth
 sought, ``log_ratio`` (T, E) is log pi(a | s) of that one less that of the one that drew; products of ratios are sums of
 it, since products of hundreds of small numbers would vanish.
 
+A baseline may be anything that does not depend on the stream's own decisions: then it leaves the estimate unbiased.
+Agents of one episode move each other's rewards, so that other streams are those of other episodes: ``n_members``
+neighbouring streams are agents of the same one.
+
 [Williams, Simple statistical gradient-following algorithms, 1992; Baxter and Bartlett, Infinite-horizon policy-gradient
 estimation, 2001; Papini et al., Stochastic variance-reduced policy gradient, 2018; Gargiani et al., PAGE-PG, 2022]
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 LEAST_STD = 1e-8
+STEP_SCALE = 100.0  # steps that the powers of time are counted in, as Duan et al. have it
+RIDGE = 0.1  # of each feature's own square, whatever its unit; on cartpole less noise than 0.01 and 0.001 at 4 to 20 episodes
 
 
 def discounted(reward: Tensor, is_alive: Tensor, gamma: float) -> Tensor:
@@ -39,15 +47,66 @@ def gpomdp(rewards: Tensor) -> Tensor:
     return to_go(rewards)
 
 
-def mean_of_others(weights: Tensor, is_alive: Tensor) -> Tensor:
-    """Return the mean weight of the other streams that are alive at the step, (T, E); zero for one that is alone.
+def returns(reward: Tensor, is_alive: Tensor, factor: float) -> Tensor:
+    """Return the sum of each step's value and all behind it, (T, E), those k steps behind it times ``factor ** k``.
 
-    As it does not depend on the stream's own decisions, taking it off leaves the estimate unbiased.
+    Spans are doubled: log T passes, in which no power of the factor is divided by.
     """
-    weights = torch.where(is_alive, weights, 0.0)
-    n_others = is_alive.sum(-1, keepdim=True) - is_alive.long()
-    total = weights.sum(-1, keepdim=True) - weights
+    total, span = torch.where(is_alive, reward, 0.0), 1
+    while span < len(total):
+        total = torch.cat((total[:-span] + factor**span * total[span:], total[-span:]))
+        span *= 2
+    return total
+
+
+def mean_of_others(weights: Tensor, is_alive: Tensor, n_members: int = 1) -> Tensor:
+    """Return the mean weight of the other streams that are alive at the step, (T, E); zero where there is none."""
+    total = _of_others(torch.where(is_alive, weights, 0.0), n_members)
+    n_others = _of_others(is_alive.long(), n_members)
     return torch.where(n_others > 0, total / n_others.clamp_min(1), 0.0)
+
+
+def value_of_others(targets: Tensor, observation: Tensor, is_alive: Tensor, n_members: int = 1) -> Tensor:
+    """Return a value of each step (T, E), zero behind the end, learned from the other streams' ``targets`` (T, E).
+
+    It is linear in the observation (T, E, F), its squares and powers of time, fitted by least squares, and kept within
+    the targets that it was fitted to. There must be two episodes. [Duan et al., Benchmarking Deep Reinforcement
+    Learning for Continuous Control, 2016]
+    """
+    features = _features(observation) * is_alive.unsqueeze(-1)  # (T, E, P)
+    targets = torch.where(is_alive, targets, 0.0).double()
+    by_stream = features.transpose(0, 1)
+    squares = _of_others((by_stream.mT @ by_stream).permute(1, 2, 0), n_members).permute(2, 0, 1)  # (E, P, P)
+    products = _of_others(torch.einsum("tep,te->pe", features, targets), n_members).mT  # (E, P)
+    own = squares.diagonal(dim1=-2, dim2=-1)
+    ridge = torch.diag_embed((RIDGE * own).clamp_min(torch.finfo(own.dtype).eps))
+    slopes = torch.linalg.solve(squares + ridge, products)
+    least = _extreme_of_others(torch.where(is_alive, targets, torch.inf).amin(0), n_members)
+    most = -_extreme_of_others(-torch.where(is_alive, targets, -torch.inf).amax(0), n_members)
+    values = torch.einsum("tep,ep->te", features, slopes).clamp(least, most)
+    return torch.where(is_alive, values, 0.0).to(observation.dtype)
+
+
+def advantages(rewards: Tensor, baseline: Tensor, is_alive: Tensor, lambda_: float) -> Tensor:
+    """Return generalised advantages (T, E) of discounted rewards and of values discounted alike.
+
+    At 1 that is what is earned from a step on, less the baseline; below 1 what is far behind counts through the values
+    alone, which is biased as they are. [Schulman et al., High-Dimensional Continuous Control Using Generalized
+    Advantage Estimation, 2016]
+    """
+    baseline = torch.where(is_alive, baseline, 0.0)
+    following = torch.cat((baseline[1:], torch.zeros_like(baseline[:1])))
+    return returns(rewards + following - baseline, is_alive, lambda_)
+
+
+def clipped(log_ratio: Tensor, weights: Tensor, clip: float) -> Tensor:
+    """Return the objective of each decision, in which a ratio of probabilities gains nothing outside 1 -+ ``clip``.
+
+    ``log_ratio`` is log pi of the policy that is moved, less that of the one that drew. [Schulman et al., Proximal
+    Policy Optimization Algorithms, 2017, equation 7]
+    """
+    ratio = log_ratio.exp()
+    return torch.minimum(ratio * weights, ratio.clamp(1.0 - clip, 1.0 + clip) * weights)
 
 
 def at_unit_deviation(weights: Tensor, is_alive: Tensor) -> Tensor:
@@ -59,7 +118,7 @@ def at_unit_deviation(weights: Tensor, is_alive: Tensor) -> Tensor:
 def from_start(log_ratio: Tensor, is_alive: Tensor, most: float) -> Tensor:
     """Return the ratio of the probabilities of all decisions up to each step, (T, E), at most ``most``."""
     total = torch.where(is_alive, log_ratio, 0.0).cumsum(0)
-    return total.clamp_max(torch.tensor(most).log().item()).exp()
+    return total.clamp_max(math.log(most)).exp()
 
 
 def reweighted(
@@ -78,5 +137,28 @@ def reweighted(
 
 def effective_share(log_ratio: Tensor, is_alive: Tensor, most: float) -> Tensor:
     """Return the effective sample size of the streams' whole ratios over their number: 1 where all are the same."""
-    ratio = from_start(log_ratio, is_alive, most)[-1]
-    return ratio.sum().square() / (len(ratio) * ratio.square().sum())
+    total = torch.where(is_alive, log_ratio, 0.0).sum(0).clamp_max(math.log(most))
+    return (2.0 * total.logsumexp(0) - (2.0 * total).logsumexp(0)).exp() / len(total)
+
+
+def _of_others(values: Tensor, n_members: int) -> Tensor:
+    """Return the sum over the streams (..., E) of other episodes, for each stream."""
+    of_episodes = values.unflatten(-1, (-1, n_members)).sum(-1)
+    others = of_episodes.sum(-1, keepdim=True) - of_episodes
+    return others.repeat_interleave(n_members, -1)
+
+
+def _extreme_of_others(values: Tensor, n_members: int) -> Tensor:
+    """Return the least of the values (E,) in other episodes, for each stream."""
+    of_episodes = values.unflatten(-1, (-1, n_members)).amin(-1)
+    is_own = torch.eye(len(of_episodes), dtype=torch.bool, device=values.device)
+    others = of_episodes.expand(len(of_episodes), -1).masked_fill(is_own, torch.inf).amin(-1)
+    return others.repeat_interleave(n_members)
+
+
+def _features(observation: Tensor) -> Tensor:
+    """Return what a linear value sees of each step, (T, E, 2 F + 4)."""
+    seen = observation.double()
+    time = torch.arange(len(seen), dtype=seen.dtype, device=seen.device) / STEP_SCALE
+    powers = torch.stack((time**0, time, time**2, time**3), -1).unsqueeze(1).expand(-1, seen.shape[1], -1)
+    return torch.cat((seen, seen.square(), powers), -1)

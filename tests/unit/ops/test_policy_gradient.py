@@ -37,6 +37,81 @@ def test_the_baseline_is_the_mean_of_the_others_that_live() -> None:
     assert found[2, 0].item() == 0.0  # alone
 
 
+def test_agents_of_one_episode_do_not_judge_each_other() -> None:
+    # four streams, two agents in each of two episodes: the mean is that of the other episode's living agents
+    weights = torch.tensor([[1.0, 2.0, 4.0, 8.0], [1.0, 2.0, 4.0, 8.0]])
+    alive = torch.tensor([[True, True, True, True], [True, True, True, False]])
+
+    found = pg.mean_of_others(weights, alive, n_members=2)
+
+    assert found.tolist() == [[6.0, 6.0, 1.5, 1.5], [4.0, 4.0, 1.5, 1.5]]
+
+
+def test_sums_from_each_step_on_count_later_ones_less() -> None:
+    # 4 + 8 / 2 = 8 and 1 + 8 / 2 = 5; 5 and 2 + 5 / 2 = 4.5
+    assert pg.returns(REWARD, ALIVE, 0.5)[:, :2].tolist() == [[5.0, 4.5], [8.0, 5.0], [8.0, 0.0]]
+    # powers of a half beyond what a number can hold do no harm: 1 + 1 / 2 + 1 / 4 + ... = 2
+    long = torch.ones(3000, 1, dtype=torch.float64)
+    found = pg.returns(long, torch.ones(3000, 1, dtype=torch.bool), 0.5)
+    assert found[0].item() == pytest.approx(2.0)
+    assert found[-2:, 0].tolist() == [1.5, 1.0]
+
+
+def test_advantages_look_ahead_by_values() -> None:
+    # rewards 1, 2, 4 and values 3, 1, 2: differences 1 + 1 - 3, 2 + 2 - 1, 4 - 2; the second stream ends earlier
+    alive = torch.tensor([[True, True], [True, False], [True, False]])
+    rewards = torch.tensor([[1.0, 5.0], [2.0, 0.0], [4.0, 0.0]], dtype=torch.float64)
+    values = torch.tensor([[3.0, 2.0], [1.0, 7.0], [2.0, 7.0]], dtype=torch.float64)
+
+    one_step, half, whole = (pg.advantages(rewards, values, alive, share) for share in (0.0, 0.5, 1.0))
+
+    assert one_step.tolist() == [[-1.0, 3.0], [3.0, 0.0], [2.0, 0.0]]
+    assert half.tolist() == [[-1.0 + 1.5 + 0.5, 3.0], [4.0, 0.0], [2.0, 0.0]]
+    assert whole.tolist() == [[7.0 - 3.0, 3.0], [6.0 - 1.0, 0.0], [2.0, 0.0]]
+
+
+def test_a_value_is_fitted_to_the_other_streams() -> None:
+    # targets are 3 x - 2 x ** 2 + 1 + 50 t / 100, of which the fit knows all terms; the ridge takes 4 % of the variance
+    draw = torch.rand(30, 40, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    alive = torch.ones(30, 40, dtype=torch.bool)
+    alive[20:, 7] = False
+    time = torch.arange(30, dtype=torch.float64).unsqueeze(-1)
+    targets = 3.0 * draw[..., 0] - 2.0 * draw[..., 0] ** 2 + 1.0 + 0.5 * time
+
+    found = pg.value_of_others(targets, draw, alive)
+
+    assert (found - targets)[alive].square().mean() < 0.06 * targets.var()
+    assert not found[20:, 7].any()
+
+
+def test_a_value_does_not_know_its_own_stream() -> None:
+    generator = torch.Generator().manual_seed(1)
+    observation = torch.randn(12, 6, 2, generator=generator, dtype=torch.float64)
+    targets = torch.randn(12, 6, generator=generator, dtype=torch.float64)
+    alive = torch.ones(12, 6, dtype=torch.bool)
+    other = targets.clone()
+    other[:, 2] += 1000.0
+
+    alone = [pg.value_of_others(each, observation, alive) for each in (targets, other)]
+    pairs = [pg.value_of_others(each, observation, alive, n_members=2) for each in (targets, other)]
+
+    assert [torch.allclose(a, b, atol=1e-9) for a, b in zip(alone[0].T, alone[1].T, strict=True)] == [
+        stream == 2 for stream in range(6)
+    ]
+    assert [torch.allclose(a, b, atol=1e-9) for a, b in zip(pairs[0].T, pairs[1].T, strict=True)] == [
+        stream in (2, 3) for stream in range(6)
+    ]
+    assert alone[0].max() <= targets.max()  # within what the others have seen
+
+
+def test_a_clipped_ratio_gains_nothing_more() -> None:
+    # ratios 2, 2, 1/2, 1/2 with a clip of 0.25: 1.25 and -2; 0.5 and -0.75
+    log_ratio = torch.log(torch.tensor([2.0, 2.0, 0.5, 0.5]))
+    weights = torch.tensor([1.0, -1.0, 1.0, -1.0])
+
+    assert pg.clipped(log_ratio, weights, 0.25).tolist() == pytest.approx([1.25, -2.0, 0.5, -0.75])
+
+
 def test_weights_at_unit_deviation_keep_their_ratios() -> None:
     # living values 1, 3, 5 have the deviation sqrt(8 / 3)
     weights = torch.tensor([[1.0, 3.0], [5.0, 99.0]])
