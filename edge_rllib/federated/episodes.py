@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from edge_rllib.federated.attacks.data import DataAttack
-from edge_rllib.federated.row_actor import RowActor, is_covered
+from edge_rllib.federated.perceptrons import RowActor, perceptron
 from edge_rllib.federated.vectors import Vectors, load_vectors, vector_of
 from edge_rllib.ops import categorical, hybrid
 from edge_rllib.runners.acting import Manner, ModuleActor
@@ -88,15 +88,22 @@ class EpisodePlayer:
         self.groups = groups
         self._modules = {module_id: modules[module_id] for module_id in groups}
         self._key: U8 = np.array([key_from_seed(seed, "decision")], np.uint64)
-        self._actors: list[RowActor] | list[ModuleActor]
-        if all(is_covered(module) for module in self._modules.values()):
-            self._actors = [RowActor(name, self._modules[name], agents) for name, agents in groups.items()]
-        else:
-            n_agents = self.world.spec.n_agents
-            self._actors = [
-                ModuleActor(name, self._modules[name], agents, n_agents, n_worlds) for name, agents in groups.items()
-            ]
+        self._actors = self._row_actors() or self._module_actors()
         self._buffers = Buffers(self.world, FIRST_STEPS, with_state=False)
+
+    def _row_actors(self) -> list[RowActor] | None:
+        """Return actors that decide row by row; None where a module is no perceptron."""
+        policies = {name: perceptron(module) for name, module in self._modules.items()}
+        actors = [RowActor(name, policy, self.groups[name]) for name, policy in policies.items() if policy is not None]
+        return actors if len(actors) == len(policies) else None
+
+    def _module_actors(self) -> list[ModuleActor]:
+        """Return actors of any modules."""
+        spec = self.world.spec
+        return [
+            ModuleActor(name, self._modules[name], agents, spec.n_agents, spec.n_worlds)
+            for name, agents in self.groups.items()
+        ]
 
     def play(self, world_ids: I8, explore: bool = True, spoiling: Spoiling | None = None) -> Played:
         """Return the first episode of the worlds with these ids (B,), played by the modules; greedy if not ``explore``.
@@ -237,7 +244,7 @@ class Players:
     def __init__(self, scenario: Scenario, seed: int, modules: Mapping[str, Any], groups: dict[str, I8]) -> None:
         """Take modules, whose weights are changed by some calls, and the indices of each one's agents."""
         self._arguments = (scenario, seed, modules, groups)
-        self._is_shared = all(is_covered(modules[module_id]) for module_id in groups)
+        self._is_shared = all(perceptron(modules[module_id]) is not None for module_id in groups)
         self._most = _most_worlds(make(scenario, 1, seed))
         self._players: dict[int, EpisodePlayer] = {}
 

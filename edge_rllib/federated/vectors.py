@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import torch
@@ -15,8 +16,9 @@ Vectors = dict[str, Tensor]  # by module: (d,)
 
 def policy_parameters(module: Any) -> list[nn.Parameter]:
     """Return the parameters that decide, in a fixed order: all but those of the critic."""
-    without = tuple(f"{name}." for name in module.get_non_inference_attributes())
-    return [parameter for name, parameter in module.named_parameters() if not name.startswith(without)]
+    without = module.get_non_inference_attributes()
+    parts = (part.parameters() for name, part in module.named_children() if name not in without)
+    return [*module.parameters(recurse=False), *chain.from_iterable(parts)]
 
 
 def vector_of(module: Any) -> Tensor:

@@ -4,7 +4,7 @@ A matrix product sums in an order that the number of its rows has a say in, so t
 logits, and now and then the decision, would differ with the company that an episode is played in. Here each row is
 summed in one order. Rows may have different parameters, which lets worlds of many clients share a batch.
 
-For a few small layers this is faster, too: 0.14 microseconds a row for 4-16-16-2 with relu, 0.46 with tanh.
+For a few small layers this is faster, too: 0.2 microseconds a row of 4-16-16-2, while one call of torch takes 50.
 """
 
 from __future__ import annotations
@@ -19,6 +19,23 @@ from envs.accelerate import inlined, kernel
 from envs.arrays import BOOL, F4, F8, I8, U8
 
 RELU, TANH, ELU, SILU = range(4)
+TANH_IS_ONE = np.float32(7.90531110763549805)  # beyond it float32 has nothing nearer to one
+TANH_ABOVE = tuple(
+    np.float32(factor)
+    for factor in (
+        -2.76076847742355e-16,
+        2.00018790482477e-13,
+        -8.60467152213735e-11,
+        5.12229709037114e-08,
+        1.48572235717979e-05,
+        6.37261928875436e-04,
+        4.89352455891786e-03,
+    )
+)
+TANH_BELOW = tuple(
+    np.float32(factor)
+    for factor in (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03)
+)
 HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 
 
@@ -41,8 +58,7 @@ class Network(NamedTuple):
 class Places(NamedTuple):
     """Room for what is worked out for the n agents of one world."""
 
-    values: F4  # (2, largest width)
-    outputs: F4  # (n, K + K A)
+    values: F4  # (n, sum of widths): observation, hidden layers, outputs
     logits: F4  # (1, n, K)
     decision: I8  # (1, n)
     logp: F4  # (1, n)
@@ -53,8 +69,7 @@ class Places(NamedTuple):
 def places_for(widths: I8, n_agents: int, n_targets: int, n_amounts: int) -> Places:
     """Return room for a network of given widths."""
     return Places(
-        np.zeros((2, int(widths.max())), np.float32),
-        np.zeros((n_agents, int(widths[-1])), np.float32),
+        np.zeros((n_agents, int(widths.sum())), np.float32),
         np.zeros((1, n_agents, n_targets), np.float32),
         np.zeros((1, n_agents), np.int64),
         np.zeros((1, n_agents), np.float32),
@@ -73,7 +88,6 @@ def decide(
     amounts: F4,
     logp: F4,
     values: F4,
-    outputs: F4,
     logits: F4,
     own_decision: I8,
     own_logp: F4,
@@ -106,8 +120,9 @@ def decide(
     network = Network(
         widths, activation, mean, std, limits[0], limits[1], limits[2], limits[3], limits[4], limits[5], limits[6]
     )
-    places = Places(values, outputs, logits, own_decision, own_logp, noise, own_id)
+    places = Places(values, logits, own_decision, own_logp, noise, own_id)
     stream = np.uint64(STREAM_DECISION)
+    outputs = values[:, values.shape[1] - widths[widths.size - 1] :]
     for b in range(is_over.size):
         if is_over[b]:
             _rest(decision, amounts, logp, mask, step, b, agents, network.low)
@@ -116,7 +131,7 @@ def decide(
         own = parameters[row[b]]
         for i in range(agents.size):
             n = agents[i]
-            _outputs(places, i, observation[step, b, n], network, own)
+            forward(values[i], observation[step, b, n], network, own)
             for k in range(mask.shape[3]):
                 logits[0, i, k] = outputs[i, k] if mask[step, b, n, k] else np.float32(network.masked_logit)
         if explore:
@@ -147,47 +162,70 @@ def _rest(decision: I8, amounts: F4, logp: F4, mask: BOOL, step: int, b: int, ag
 
 
 @inlined
-def _activate(value: Any, activation: int) -> Any:
-    if activation == TANH:
-        return math.tanh(value)
-    if activation == ELU:
-        return value if value > 0.0 else math.expm1(value)
-    if activation == SILU:
-        return value / (np.float32(1.0) + math.exp(-value))
-    return max(value, np.float32(0.0))
+def _tanh(value: Any) -> Any:
+    """Return the hyperbolic tangent to 4e-7, forty times as fast as the library's, and the same on every machine.
+
+    [rational function of Eigen 3.4, generic_fast_tanh_float]
+    """
+    x = min(TANH_IS_ONE, max(-TANH_IS_ONE, value))
+    square = x * x
+    above = square * TANH_ABOVE[0] + TANH_ABOVE[1]
+    above = square * above + TANH_ABOVE[2]
+    above = square * above + TANH_ABOVE[3]
+    above = square * above + TANH_ABOVE[4]
+    above = square * above + TANH_ABOVE[5]
+    above = square * above + TANH_ABOVE[6]
+    below = square * TANH_BELOW[0] + TANH_BELOW[1]
+    below = square * below + TANH_BELOW[2]
+    below = square * below + TANH_BELOW[3]
+    return x * above / below
 
 
 @inlined
-def _outputs(places: Places, i: int, observation: F4, network: Network, own: F4) -> None:
-    """Write the network's outputs for an observation (F,) into row ``i``."""
+def _activate(layer: F4, activation: int) -> None:
+    """Apply the activation in place; a loop for each of them, so that several numbers are done at once."""
+    if activation == TANH:
+        for j in range(layer.size):
+            layer[j] = _tanh(layer[j])
+    elif activation == ELU:
+        for j in range(layer.size):
+            layer[j] = layer[j] if layer[j] > 0.0 else math.expm1(layer[j])
+    elif activation == SILU:
+        for j in range(layer.size):
+            layer[j] = layer[j] / (np.float32(1.0) + math.exp(-layer[j]))
+    else:
+        for j in range(layer.size):
+            layer[j] = max(layer[j], np.float32(0.0))
+
+
+@inlined
+def forward(values: F4, observation: F4, network: Network, own: F4) -> None:
+    """Write observation, hidden layers and outputs into ``values`` (sum of widths,) for parameters (d,)."""
     widths = network.widths
-    source, goal = places.values[0], places.values[1]
     for f in range(widths[0]):
         value = observation[f]
         if network.mean.size > 0:
             clip = np.float32(network.clip)
             value = min(clip, max(-clip, (value - network.mean[f]) / network.std[f]))
-        source[f] = value
-    at = 0
+        values[f] = value
+    at, start = 0, 0
     for layer in range(widths.size - 1):
-        source, goal = places.values[layer & 1], places.values[1 - (layer & 1)]
-        n_outputs = widths[layer + 1]
+        n_inputs, n_outputs = widths[layer], widths[layer + 1]
+        source = values[start : start + n_inputs]
+        start += n_inputs
+        goal = values[start : start + n_outputs]
         biases = own[at : at + n_outputs]
         for j in range(n_outputs):
             goal[j] = biases[j]
         at += n_outputs
-        for f in range(widths[layer]):
+        for f in range(n_inputs):
             value = source[f]
             weights = own[at : at + n_outputs]
-            for j in range(n_outputs):  # outputs side by side, which the processor does several of at once
+            for j in range(n_outputs):  # outputs side by side, several of which the processor does at once
                 goal[j] += weights[j] * value
             at += n_outputs
         if layer < widths.size - 2:
-            for j in range(n_outputs):
-                goal[j] = _activate(goal[j], network.activation)
-    outputs = places.values[(widths.size - 1) & 1]
-    for j in range(widths[widths.size - 1]):
-        places.outputs[i, j] = outputs[j]
+            _activate(goal, network.activation)
 
 
 @inlined
@@ -207,11 +245,12 @@ def _amounts(
 ) -> None:
     """Write the amounts of chosen targets, and add their log density to that of the targets; see ops.hybrid."""
     n_targets, n_amounts = places.logits.shape[2], places.noise.shape[2]
+    means = places.values[:, places.values.shape[1] - n_targets * n_amounts :]
     low, span = network.low, network.high - network.low
     for i in range(agents.size):
         density = 0.0
         for a in range(n_amounts):
-            mean = float(places.outputs[i, n_targets + places.decision[0, i] * n_amounts + a])
+            mean = float(means[i, places.decision[0, i] * n_amounts + a])
             raw = mean
             log_std = float(own[own.size - n_amounts + a])
             log_std = min(network.log_std_high, max(network.log_std_low, log_std))

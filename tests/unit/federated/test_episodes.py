@@ -16,7 +16,7 @@ from edge_rllib.experiment.build import algorithm_config
 from edge_rllib.federated import episodes
 from edge_rllib.federated.attacks.data import RandomActions
 from edge_rllib.federated.episodes import EpisodePlayer, Part, Played, Players, Spoiling, log_probs
-from edge_rllib.federated.row_actor import is_covered
+from edge_rllib.federated.perceptrons import perceptron
 from edge_rllib.federated.vectors import load_vector, vector_of
 from edge_rllib.runners.acting import ModuleActor
 from edge_rllib.runners.agents import agent_spaces, groups
@@ -227,7 +227,7 @@ def test_spoilt_parts_are_played_as_if_they_were_alone():
 def test_models_that_multiply_all_rows_at_once_play_alone():
     stage = Stage(FOG, {**SHORT_FOG, "model": "target_mlp", "model.hidden": [8]})
     (name,) = stage.groups
-    assert not is_covered(stage.modules[name])
+    assert perceptron(stage.modules[name]) is None
     vectors = stage.vectors(2, spread=0.05)
     parts = [Part(ids(0, 3), 1), Part(ids(10, 2), 0)]
 
