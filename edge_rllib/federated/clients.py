@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from edge_rllib.federated.episodes import EpisodePlayer, Played, Spoiling
+from edge_rllib.federated.episodes import MOST_WORLDS, Part, Played, Players, Spoiling
 from edge_rllib.federated.estimators import EstimatorParams, corrected, estimate
 from edge_rllib.federated.lies import Lie
 from edge_rllib.federated.stealing.chunks import Chunk, ChunkResult, result_of
-from edge_rllib.federated.vectors import Vectors, load_vectors
+from edge_rllib.federated.vectors import Vectors, load_vectors, vector_of
 from edge_rllib.modules.shape import ObservationShape
 from envs.arrays import F4, F8, I8
 from envs.errors import ConfigError
@@ -51,11 +51,11 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True)
 class Networks:
-    """What the clients of a process share: modules, which they put their parameters into, and worlds."""
+    """What the clients of a process share: modules, which their parameters are put into, and worlds."""
 
     now: Mapping[str, Any]
     older: Mapping[str, Any]
-    players: dict[tuple[int, int, int], EpisodePlayer] = field(default_factory=dict, compare=False)
+    players: dict[tuple[int, int], Players] = field(default_factory=dict, compare=False)
     specs: dict[int, WorldSpec] = field(default_factory=dict, compare=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -127,60 +127,65 @@ class Client:
         ]
 
     def execute(self, chunk: Chunk, order: Order, lie: Lie | None = None) -> ChunkResult:
-        """Play a chunk's episodes, spoilt or not, and return what they say: vectors (d,) by module, without ``known``.
+        """Play a chunk's episodes, spoilt or not, and return what they say, vectors (d,) without ``known``."""
+        (result,) = execute([self], [Job(0, chunk, order, lie)])
+        return result
 
-        Torch works on one thread, as sums on several are others in the last digit.
-        """
-        with one_thread():
-            load_vectors(self.networks.now, order.vectors)
-            if order.older is not None:
-                load_vectors(self.networks.older, order.older)
-            played = self._play(self._world_ids(chunk.round, chunk.index, chunk.size), lie.spoiling if lie else None)
-            vectors: dict[str, F4] = {}
-            shares = []
-            for module_id, streams in played.streams.items():
-                module = self.networks.now[module_id]
-                if order.older is None:
-                    found = estimate(self.params, module, streams)
-                else:
-                    nothing = torch.zeros_like(order.vectors[module_id])
-                    found = corrected(self.params, module, self.networks.older[module_id], nothing, streams)
-                vectors[VECTOR + module_id] = found.vector.numpy()
-                shares.append(found.effective_share)
-        if lie is not None:
-            vectors = lie.forged(vectors)
+    def result(self, job: Job, played: Played) -> ChunkResult:
+        """Return what a chunk's episodes say, with the modules at the order's parameters."""
+        vectors: dict[str, F4] = {}
+        shares = []
+        for module_id, streams in played.streams.items():
+            module, vector = self.networks.now[module_id], job.order.vectors[module_id]
+            if job.order.older is None:
+                found = estimate(self.params, module, streams)
+            else:
+                older = self.networks.older[module_id]
+                found = corrected(self.params, module, older, torch.zeros_like(vector), streams)
+            vectors[VECTOR + module_id] = found.vector.numpy()
+            shares.append(found.effective_share)
+        if job.lie is not None:
+            vectors = job.lie.forged(vectors)
         figures: dict[str, F8] = {"return": played.returns, "share": np.array([min(shares)])}
-        return result_of(chunk, chunk.size, int(played.n_steps.sum()), {**vectors, **figures})
+        return result_of(job.chunk, job.chunk.size, int(played.n_steps.sum()), {**vectors, **figures})
 
     def message(self, order: Order, lie: Callable[[Chunk], Lie | None] | None = None) -> Message:
         """Execute all chunks of a round, one after another, and return the estimate."""
         chunks = self.chunks(order)
-        return combined([self.execute(chunk, order, lie(chunk) if lie else None) for chunk in chunks], order.known)
+        jobs = [Job(0, chunk, order, lie(chunk) if lie else None) for chunk in chunks]
+        return combined(execute([self], jobs), order.known)
 
     def play(self, round_: int, n_episodes: int, spoiling: Spoiling | None = None) -> Played:
         """Play episodes in worlds that belong to this client and round, with the networks as they are."""
-        return self._play(self.world_ids(round_, n_episodes), spoiling)
+        vectors = {module_id: vector_of(self.networks.now[module_id]).unsqueeze(0) for module_id in self.groups}
+        (played,) = self.players.play([Part(self.world_ids(round_, n_episodes), 0, spoiling)], vectors)
+        return played
 
-    def _play(self, world_ids: I8, spoiling: Spoiling | None) -> Played:
-        return self._player(len(world_ids)).play(world_ids, spoiling=spoiling)
-
-    def _player(self, n_worlds: int) -> EpisodePlayer:
-        players, key = self.networks.players, (id(self.scenario), self.seed, n_worlds)
+    @property
+    def players(self) -> Players:
+        """Return what plays its episodes, for all clients with the same worlds."""
+        players, key = self.networks.players, (id(self.scenario), self.seed)
         if key not in players:
-            players[key] = EpisodePlayer(self.scenario, n_worlds, self.seed, self.networks.now, self.groups)
+            players[key] = Players(self.scenario, self.seed, self.networks.now, self.groups)
         return players[key]
 
     def prepare(self) -> None:
-        """Build the worlds of all sizes of chunks, which otherwise happens when the first of them is executed."""
+        """Play chunks of all sizes, so that the first one that counts is as fast as the others.
+
+        Kernels are compiled, or read from their cache, when they are first called.
+        """
         for size in {size for sizes in self.sizes.values() for size in sizes}:
-            self._player(size)
+            self.play(0, size)
 
     def world_ids(self, round_: int, n_episodes: int) -> I8:
         """Return the names of the random streams of a round's worlds."""
         return self._world_ids(round_, 0, n_episodes)
 
-    def _world_ids(self, round_: int, index: int, n_episodes: int) -> I8:
+    def worlds_of(self, chunk: Chunk) -> I8:
         """Return those of a chunk's worlds."""
+        return self._world_ids(chunk.round, chunk.index, chunk.size)
+
+    def _world_ids(self, round_: int, index: int, n_episodes: int) -> I8:
         most = max(len(sizes) * max(sizes) for sizes in self.sizes.values())
         widest = max(max(sizes) for sizes in self.sizes.values())
         first = (round_ * self.n_clients + self.index) * most
@@ -189,6 +194,67 @@ class Client:
                 f"round {round_} of {self.n_clients} clients with up to {most} episodes: worlds have no names left"
             )
         return first + index * widest + np.arange(n_episodes, dtype=np.int64)
+
+
+class Job(NamedTuple):
+    """A chunk to be executed."""
+
+    owner: int  # place of its client among those given
+    chunk: Chunk
+    order: Order  # that the owner was told
+    lie: Lie | None
+
+
+def execute(clients: Sequence[Client], jobs: Sequence[Job]) -> list[ChunkResult]:
+    """Return the results of chunks, each the same as if it was executed alone; clients share their networks.
+
+    Episodes of chunks in the same worlds are played together, a bounded number at a time. Torch works on one thread, as
+    sums on several are others in the last digit.
+    """
+    found: dict[int, ChunkResult] = {}
+    with one_thread():
+        for batch in _batches(clients, jobs):
+            first = clients[jobs[batch[0]].owner]
+            orders = {id(jobs[i].order): jobs[i].order for i in batch}
+            rows = {key: row for row, key in enumerate(orders)}
+            vectors = {name: torch.stack([order.vectors[name] for order in orders.values()]) for name in first.groups}
+            parts = [
+                Part(
+                    clients[job.owner].worlds_of(job.chunk),
+                    rows[id(job.order)],
+                    None if job.lie is None else job.lie.spoiling,
+                )
+                for job in (jobs[i] for i in batch)
+            ]
+            loaded = None
+            for i, played in zip(batch, first.players.play(parts, vectors), strict=True):
+                job = jobs[i]
+                if loaded is not job.order:
+                    _load(first.networks, job.order)
+                    loaded = job.order
+                found[i] = clients[job.owner].result(job, played)
+    return [found[i] for i in range(len(jobs))]
+
+
+def _batches(clients: Sequence[Client], jobs: Sequence[Job]) -> Iterator[list[int]]:
+    """Yield jobs in worlds of the same scenario, in order, as many as may be in memory."""
+    alike: dict[int, list[int]] = {}
+    for i, job in enumerate(jobs):
+        alike.setdefault(id(clients[job.owner].scenario), []).append(i)
+    for indices in alike.values():
+        batch: list[int] = []
+        for i in indices:
+            if batch and sum(jobs[j].chunk.size for j in batch) + jobs[i].chunk.size > MOST_WORLDS:
+                yield batch
+                batch = []
+            batch.append(i)
+        yield batch
+
+
+def _load(networks: Networks, order: Order) -> None:
+    load_vectors(networks.now, order.vectors)
+    if order.older is not None:
+        load_vectors(networks.older, order.older)
 
 
 def cut(n_episodes: int, chunk_episodes: int) -> list[int]:

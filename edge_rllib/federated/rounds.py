@@ -218,7 +218,7 @@ class Server(Rounds):
         if not heard:
             raise EdgeError(f"round {self.round}: no client has a result")
         messages = {each.client: combined(each.results, order.known) for each in heard}
-        weights = None if is_by_owner else torch.tensor([each.weight for each in heard], dtype=torch.float64)
+        weights = None if is_by_owner else torch.tensor([each.weight for each in heard], dtype=torch.float32)
         return messages, weights, len(crashed)
 
     def _sent(self, name: str, messages: Mapping[int, Message]) -> Tensor:

@@ -333,11 +333,12 @@ class ActorCollector(Collector):
         }
 
     def _wait_for_members(self) -> None:
-        """Wait until all that are being started are there; go on without those that take too long."""
+        """Wait at first for all, later for one; go on without those that take too long."""
         limit_s = self.team.now_s() + self.limit_s
         members = range(self.team.n_members)
-        while any(self.team.may_come_back(member) for member in members):
-            if self.team.now_s() > limit_s:
+        n_awaited = self.team.n_members if self.estimates is None else 1
+        while sum(self.team.is_up(member) for member in members) < n_awaited and self.team.now_s() < limit_s:
+            if not any(self.team.may_come_back(member) for member in members):
                 break
             self.team.wait(max(0.0, limit_s - self.team.now_s()))
         if not any(self.team.is_up(member) for member in members):

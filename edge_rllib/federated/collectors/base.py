@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from edge_rllib.federated.clients import Client, Order
+from edge_rllib.federated.clients import Client, Job, Order, execute
 from edge_rllib.federated.lies import Lie
 from edge_rllib.federated.stealing.accounting import RoundAccount
 from edge_rllib.federated.stealing.chunks import Chunk, ChunkId, ChunkResult
@@ -71,12 +71,20 @@ class Collector:
         self, chunks: Sequence[Chunk], orders: Sequence[Order], liar: Liar
     ) -> tuple[RoundAccount | None, dict[str, float]]:
         """Bring results of all chunks into the ledger."""
-        for number, chunk in enumerate(chunks):
-            self._commit(chunk.id, chunk.owner, self._result(chunk, chunk.owner, orders, liar), float(number))
+        results = self._results(chunks, [chunk.owner for chunk in chunks], orders, liar)
+        for number, (chunk, result) in enumerate(zip(chunks, results, strict=True)):
+            self._commit(chunk.id, chunk.owner, result, float(number))
         return None, {}
 
-    def _result(self, chunk: Chunk, executor: int, orders: Sequence[Order], liar: Liar) -> ChunkResult:
-        return self.clients[chunk.owner].execute(chunk, orders[chunk.owner], liar(executor, chunk))
+    def _results(
+        self, chunks: Sequence[Chunk], executors: Sequence[int], orders: Sequence[Order], liar: Liar
+    ) -> list[ChunkResult]:
+        """Return what each executor makes of a chunk."""
+        jobs = [
+            Job(chunk.owner, chunk, orders[chunk.owner], liar(executor, chunk))
+            for chunk, executor in zip(chunks, executors, strict=True)
+        ]
+        return execute(self.clients, jobs)
 
     def _commit(self, chunk: ChunkId, executor: int, result: ChunkResult, now_s: float) -> Commit | Refusal:
         """Lease a chunk and return its result in the same moment."""

@@ -30,7 +30,8 @@ class StealingParams:
     collector: Literal["in_process", "virtual", "actors"] = "in_process"
     chunk_episodes: int = 0  # most of a chunk; 0: a client's batch is one
     scheduler: str = "steal_half"  # who executes what, such as central_queue(n_chunks=2)
-    attribution: Literal["auto", "executor", "owner"] = "auto"  # auto: executor if a server expects faulty clients
+    # whose a chunk's result is; auto: the executor's where chunks are stolen and a server expects faulty clients
+    attribution: Literal["auto", "executor", "owner"] = "auto"
     most_weight: float = 2.0  # of an executor, in means of all clients
     speed_profile: str = "constant"  # of clients or actors, such as linear(ratio=4.0)
     virtual_step_s: float = 0.0005  # virtual: time of an env step at speed 1
@@ -66,7 +67,8 @@ class StealingParams:
 
     def rules(self, n_faulty: int, has_server: bool) -> LedgerRules:
         """Return the ledger's rules; credit by weight is clipped only where somebody may lie."""
-        auto: Literal["executor", "owner"] = "executor" if n_faulty and has_server else "owner"
+        can_steal = self.collector != "in_process"
+        auto: Literal["executor", "owner"] = "executor" if can_steal and n_faulty and has_server else "owner"
         return LedgerRules(
             lease_s=self.lease_s,
             max_leases=self.most_leases,

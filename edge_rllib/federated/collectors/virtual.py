@@ -64,20 +64,24 @@ class VirtualCollector(Collector):
     def _execute(
         self, chunks: Sequence[Chunk], orders: Sequence[Order], liar: Liar
     ) -> tuple[RoundAccount, dict[str, float]]:
-        results = [self._result(chunk, chunk.owner, orders, liar) for chunk in chunks]
+        owners = [chunk.owner for chunk in chunks]
+        results = self._results(chunks, owners, orders, liar)
         demands_s = [self.step_s * result.n_steps for result in results]
         if self.estimates is None:
             self.estimates = Estimates(len(self.clients), float(np.mean(demands_s)))
-        owners = [chunk.owner for chunk in chunks]
         setting = self._setting(chunks[0].round, orders)
         played = simulate(demands_s, owners, self.scheduler, setting, self.estimates)
         self.estimates.end_round()
-        for number in np.argsort(played.ends_s, kind="stable").tolist():
-            chunk, executor = chunks[number], int(played.executors[number])
-            result = results[number]
-            if executor != chunk.owner and (liar(executor, chunk) or liar(chunk.owner, chunk)):
-                result = self._result(chunk, executor, orders, liar)
-            self._commit(chunk.id, executor, result, float(played.ends_s[number]))
+        executors = played.executors.tolist()
+        changed = [
+            number
+            for number, (chunk, executor) in enumerate(zip(chunks, executors, strict=True))
+            if executor != chunk.owner and (liar(executor, chunk) or liar(chunk.owner, chunk))
+        ]
+        again = self._results([chunks[i] for i in changed], [executors[i] for i in changed], orders, liar)
+        results = list({**dict(enumerate(results)), **dict(zip(changed, again, strict=True))}.values())
+        for i in np.argsort(played.ends_s, kind="stable").tolist():
+            self._commit(chunks[i].id, executors[i], results[i], float(played.ends_s[i]))
         repair_s = self._repair(chunks[0].round, orders, liar, played.account.makespan_s, setting)
         return played.account, {"repair_s": repair_s}
 
@@ -105,9 +109,10 @@ class VirtualCollector(Collector):
         draws = np.random.default_rng([key_from_seed(self.seed, "checkers"), round_])
         start_s = now_s
         while repairs := self._repairs(round_, draws):
-            results = [self._result(repair.chunk, repair.executor, orders, liar) for repair in repairs]
+            executors = [repair.executor for repair in repairs]
+            results = self._results([repair.chunk for repair in repairs], executors, orders, liar)
             demands_s = [self.step_s * result.n_steps for result in results]
-            played = simulate(demands_s, [repair.executor for repair in repairs], Static(), setting)
+            played = simulate(demands_s, executors, Static(), setting)
             now_s += played.account.makespan_s
             for repair, result in zip(repairs, results, strict=True):
                 give = self.ledger.lease_check if repair.is_check else self.ledger.lease
