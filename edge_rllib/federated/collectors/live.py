@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 AHEAD = 50.0  # a second chunk is sent where a chunk takes less than so many latencies: 2 % of waiting is then saved
 MOST_LEASES = 6  # of one chunk, without a result: the last one has 32 times the first one's time
+LOOK = 0.25  # of a chunk's time, after which an idle member looks for work again
+LEAST_LOOK_S = 0.005
 N_LATENCIES = 64  # of the latest messages, whose median is the latency
 
 
@@ -108,7 +110,7 @@ class LiveRound:
             for event in events:
                 self._take(event)
             latest_s = self.team.now_s() if events else latest_s
-            is_quiet = not self.flights and self.team.now_s() - latest_s > self.limit_s
+            is_quiet = not self.flights and self.team.now_s() - latest_s >= self.limit_s
             if is_quiet or not self._has_members():
                 self._refuse()
         return self._account()
@@ -140,9 +142,11 @@ class LiveRound:
         return any(self.team.is_up(k) or self.team.may_come_back(k) for k in range(self.team.n_members))
 
     def _patience_s(self, now_s: float) -> float:
-        """Return the time until a lease ends, at most the limit."""
+        """Return the time until a lease ends, at most the limit; while a member is idle, that until another look."""
         ends_s = [lease.deadline_s - now_s for lease in self.ledger.leases.values()]
-        return max(0.0, min([self.limit_s, *ends_s]))
+        is_idle = any(self.team.is_up(k) and not self.team.n_sent(k) for k in range(self.team.n_members))
+        looks_s = [max(LEAST_LOOK_S, LOOK * self.pool.estimates.mean_s)] if is_idle and self.flights else []
+        return max(0.0, min([self.limit_s, *ends_s, *looks_s]))
 
     def _refuse(self) -> None:
         missing = self.ledger.missing(self.index)
