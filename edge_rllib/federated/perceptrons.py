@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edge_rllib.federated.vectors import policy_parameters
 from edge_rllib.modules.actor_critic import ActorCritic
 from edge_rllib.modules.networks import ACTIVATIONS
 from edge_rllib.ops import hybrid
@@ -19,6 +20,8 @@ from edge_rllib.runners import row_policy
 from edge_rllib.runners.buffers import Buffers
 from edge_rllib.runners.row_policy import Network, decide, places_for
 from envs.arrays import BOOL, F4, F8, I8, U8
+
+Numbers = NDArray[Any]
 
 _CODES = {"relu": row_policy.RELU, "tanh": row_policy.TANH, "elu": row_policy.ELU, "silu": row_policy.SILU}
 _OWN = {"actor", "critic", "observation_scale", "value_scale"}  # parts of a module of which the actor alone decides
@@ -41,7 +44,8 @@ class Perceptron:
     @property
     def n_parameters(self) -> int:
         """Return d."""
-        return sum(parameter.numel() for parameter in self.parameters())
+        layers = pairwise(self.network.widths.tolist())
+        return sum(n_outputs * (n_inputs + 1) for n_inputs, n_outputs in layers) + self.n_amounts
 
     def parameters(self) -> list[nn.Parameter]:
         """Return the parameters in the kernels' order."""
@@ -50,16 +54,25 @@ class Perceptron:
 
     def packed(self) -> F4:
         """Return the parameters as they are, (d,), in the kernels' order."""
-        parts = (parameter.detach().numpy().T.ravel() for parameter in self.parameters())
-        return np.concatenate(list(parts), dtype=np.float32)
+        parts = [parameter.detach().numpy().T.ravel() for parameter in self.parameters()]
+        return np.concatenate(parts, dtype=np.float32)
+
+    def unpacked(self, numbers: Numbers) -> Numbers:
+        """Return numbers (d,) in the kernels' order in that of a vector of parameters; see ``vectors``."""
+        widths, at = self.network.widths.tolist(), 0
+        parts: list[Any] = [numbers[len(numbers) - self.n_amounts :]]
+        for n_inputs, n_outputs in pairwise(widths):
+            weights_at, behind = at + n_outputs, at + n_outputs * (n_inputs + 1)
+            parts += [numbers[weights_at:behind].reshape(n_inputs, n_outputs).T.ravel(), numbers[at:weights_at]]
+            at = behind
+        return np.concatenate(parts)
 
     def order(self) -> I8:
         """Return from where in a vector of parameters each number (d,) of the kernels' order comes."""
-        parameters = policy_parameters(self.module)
-        ends = np.cumsum([parameter.numel() for parameter in parameters])
-        places = np.split(np.arange(ends[-1]), ends[:-1])
-        place = {id(p): where.reshape(p.shape) for p, where in zip(parameters, places, strict=True)}
-        return np.concatenate([place[id(parameter)].T.ravel() for parameter in self.parameters()])
+        in_kernels = np.arange(self.n_parameters)
+        order = np.empty_like(in_kernels)
+        order[self.unpacked(in_kernels)] = in_kernels
+        return order
 
 
 def perceptron(module: Any) -> Perceptron | None:
@@ -69,7 +82,7 @@ def perceptron(module: Any) -> Perceptron | None:
     linears, between = list(module.actor)[::2], list(module.actor)[1::2]
     names = [name for name, kind in ACTIVATIONS.items() if {type(layer) for layer in between} == {kind}]
     is_plain = all(type(layer) is nn.Linear for layer in linears) and len(linears) == len(between) + 1
-    if not names or not is_plain or not {name for name, _ in module.named_children()} <= _OWN:
+    if not names or not is_plain or not module._modules.keys() <= _OWN:
         return None
     sizes, scale = module.sizes, module.observation_scale
     none: F4 = np.zeros(0, np.float32)

@@ -67,13 +67,10 @@ class RowScores:
 
     def gradient(self, weights: Tensor) -> Tensor:
         """Return the gradient (d,) of the sum of weights (T, E) times log probabilities."""
-        order = self._policy.order()
-        packed: F8 = np.zeros(len(order))
+        packed: F8 = np.zeros(self._policy.n_parameters)
         delta = np.zeros((2, int(self._policy.network.widths.max())), np.float32)
         score_rows(packed, delta, weights.contiguous().numpy(), *self._arguments)
-        found = np.empty(len(order), np.float32)
-        found[order] = packed
-        return torch.from_numpy(found)
+        return torch.from_numpy(self._policy.unpacked(packed).astype(np.float32))
 
 
 def scores(module: Any, streams: Streams) -> GraphScores | RowScores:
@@ -82,5 +79,5 @@ def scores(module: Any, streams: Streams) -> GraphScores | RowScores:
     if policy is None or policy.network.activation not in HAS_SCORES:
         return GraphScores(module, streams)
     is_float32 = streams.observation.dtype == torch.float32 == policy.linears[0].weight.dtype
-    is_small = int(streams.is_choice.sum()) * policy.n_parameters <= MOST_BY_ROW
+    is_small = np.count_nonzero(streams.is_choice.numpy()) * policy.n_parameters <= MOST_BY_ROW
     return RowScores(policy, streams) if is_float32 and is_small else GraphScores(module, streams)

@@ -107,6 +107,17 @@ def test_large_batches_and_double_numbers_have_a_graph(server, monkeypatch):
     assert isinstance(scores(module, streams._replace(observation=streams.observation.double())), GraphScores)
 
 
+@pytest.mark.parametrize("scenario", ["cartpole_v1", MEC])
+def test_the_kernels_order_is_there_and_back(server, scenario):
+    client = server(scenario=scenario, over={"model.hidden": [3, 5]}).clients[0]
+    module = next(iter(client.networks.now.values()))
+    policy, vector = perceptron(module), vector_of(module).numpy()
+
+    assert sorted(policy.order()) == list(range(len(vector)))
+    np.testing.assert_array_equal(vector[policy.order()], policy.packed())
+    np.testing.assert_array_equal(policy.unpacked(policy.packed()), vector)
+
+
 def test_kernels_are_compiled_for_one_set_of_types():
     for kernel in (log_prob_rows, score_rows):
         if hasattr(kernel, "signatures"):  # not where numba is switched off
