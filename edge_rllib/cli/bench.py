@@ -14,8 +14,9 @@ _MODULES = {
     "train": "training",
     "joint_update": "joint_update",
     "explaboff": "explaboff",
+    "federated": "federated",
 }
-_WITHOUT_RAY = ("world", "simulators", "joint_update")
+_WITHOUT_RAY = ("world", "simulators", "joint_update", "federated")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
         choices=list(_MODULES),
-        help="worlds alone or beside other simulators, sampling, training, one joint update, ExplabOff's training",
+        help="worlds alone or beside other simulators, sampling, training, one joint update, ExplabOff's training, "
+        "clients of federated training",
     )
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder for bench/WHAT.json")
 
