@@ -32,7 +32,7 @@ class StealingParams:
     scheduler: str = "steal_half"  # who executes what, such as central_queue(n_chunks=2)
     # whose a chunk's result is; auto: the executor's where chunks are stolen and a server expects faulty clients
     attribution: Literal["auto", "executor", "owner"] = "auto"
-    most_weight: float = 2.0  # of an executor, in means of all clients
+    most_weight: float = 1.0  # of an executor, in medians of all; more lets thieves count for more
     speed_profile: str = "constant"  # of clients or actors, such as linear(ratio=4.0)
     virtual_step_s: float = 0.0005  # virtual: time of an env step at speed 1
     delay_s: float = 0.001  # virtual: of a message, one way

@@ -22,7 +22,7 @@ class LedgerRules:
     check_prob: float = 0.0  # share of results, of others' chunks, that somebody else repeats
     n_votes: int = 2  # equal digests that settle a dispute; more than the liars that may agree
     attribution: Literal["executor", "owner"] = "executor"
-    w_max: float = 2.0  # a client's weight is at most so many times the mean
+    w_max: float = 1.0  # a client's weight is at most so many times the median of all that executed something
 
     def __post_init__(self) -> None:
         if not (0.0 < self.lease_s < math.inf and self.max_leases >= 1 and self.n_votes >= 2):
@@ -76,7 +76,7 @@ class Contribution:
     chunks: tuple[ChunkId, ...]
     results: tuple[ChunkResult, ...]
     size: int  # episodes, or steps
-    weight: float  # size, clipped to w_max times the mean of all clients
+    weight: float  # size, clipped to w_max times the median of those that are not 0
 
 
 @dataclass

@@ -75,14 +75,14 @@ def test_two_clients_and_three_chunks_by_executor_and_by_owner(execute: Execute)
         assert [found[k].size for k in (0, 1)] == [len(expected[0]), len(expected[1])]
 
 
-def test_weights_are_clipped_to_a_multiple_of_the_mean(execute: Execute) -> None:
-    ledger = opened([2, 2, 2], w_max=1.5)
+def test_weights_are_clipped_to_a_multiple_of_the_median(execute: Execute) -> None:
+    ledger = opened([2, 2, 2], w_max=1.1)
     for owner in range(3):
         for number in range(2):
             done(ledger, execute, owner, number, executor=0 if owner < 2 else 2)
 
-    # 4, 0 and 2 chunks: the mean is 2, the most 3
-    assert [entry.weight for entry in ledger.contributions(0).values()] == [3.0, 0.0, 2.0]
+    # 4, 0 and 2 chunks: the median of those that have any is 3, the most 3.3
+    assert [entry.weight for entry in ledger.contributions(0).values()] == pytest.approx([3.3, 0.0, 2.0])
     assert [entry.size for entry in ledger.contributions(0).values()] == [4, 0, 2]
 
 
