@@ -30,8 +30,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edge_rllib.federated.episodes import Streams, log_probs
-from edge_rllib.federated.vectors import gradient_of, load_vector, vector_of
+from edge_rllib.federated.episodes import Streams
+from edge_rllib.federated.scores import scores
+from edge_rllib.federated.vectors import load_vector, vector_of
 from edge_rllib.ops import policy_gradient as pg
 from envs.errors import ConfigError
 
@@ -187,8 +188,8 @@ def estimate(params: EstimatorParams, module: Any, streams: Streams) -> Estimate
 def corrected(params: EstimatorParams, module: Any, older: Any, known: Tensor, streams: Streams) -> Estimate:
     """Return ``known`` (d,), the gradient of the older policy, moved to that of the policy that played."""
     rewards, baseline, weights = weights_of(params, streams)
-    older_logp = log_probs(older, streams)
-    log_ratio = older_logp.detach() - torch.where(streams.is_choice, streams.logp, 0.0)
+    older_scores = scores(older, streams)
+    log_ratio = older_scores.logp - torch.where(streams.is_choice, streams.logp, 0.0)
     reweighted = pg.reweighted(
         rewards, baseline, log_ratio, streams.is_alive, params.is_per_decision, params.most_ratio
     )
@@ -196,15 +197,14 @@ def corrected(params: EstimatorParams, module: Any, older: Any, known: Tensor, s
         scaled = pg.at_unit_deviation(torch.stack((weights, reweighted)), streams.is_choice.expand(2, -1, -1))
         weights, reweighted = scaled.unbind()
     now = _gradient(params, module, streams, weights)
-    then = gradient_of((reweighted * older_logp).sum() / streams.n_streams, older)
+    then = older_scores.gradient(reweighted / streams.n_streams)
     drift = abs(float(log_ratio[streams.is_choice].exp().mean()) - 1.0)
     share = float(pg.effective_share(log_ratio, streams.is_alive, params.most_ratio))
     return Estimate(known + now - then, share if drift <= params.most_ratio_drift else 0.0)
 
 
 def _gradient(params: EstimatorParams, module: Any, streams: Streams, weights: Tensor) -> Tensor:
-    objective = (weights * log_probs(module, streams)).sum() / streams.n_streams
-    return gradient_of(objective, module)
+    return scores(module, streams).gradient(weights / streams.n_streams)
 
 
 def _local_way(params: EstimatorParams, module: Any, streams: Streams, weights: Tensor) -> Tensor:
@@ -213,8 +213,9 @@ def _local_way(params: EstimatorParams, module: Any, streams: Streams, weights: 
     optimizer = torch.optim.Adam([moved], params.local_learning_rate, maximize=True)
     drawn = torch.where(streams.is_choice, streams.logp, 0.0)
     for _ in range(params.local_steps):
-        objective = pg.clipped(log_probs(module, streams) - drawn, weights, params.local_clip)
-        moved.grad = gradient_of(torch.where(streams.is_choice, objective, 0.0).sum() / streams.n_streams, module)
+        found = scores(module, streams)
+        slopes = pg.clipped_slopes(found.logp - drawn, weights, params.local_clip)
+        moved.grad = found.gradient(torch.where(streams.is_choice, slopes, 0.0) / streams.n_streams)
         optimizer.step()
         load_vector(module, moved)
     load_vector(module, start)

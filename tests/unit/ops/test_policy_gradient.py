@@ -105,11 +105,11 @@ def test_a_value_does_not_know_its_own_stream() -> None:
 
 
 def test_a_clipped_ratio_gains_nothing_more() -> None:
-    # ratios 2, 2, 1/2, 1/2 with a clip of 0.25: 1.25 and -2; 0.5 and -0.75
+    # ratios 2, 2, 1/2, 1/2 with a clip of 0.25: the first and the last have gone their way as far as they may
     log_ratio = torch.log(torch.tensor([2.0, 2.0, 0.5, 0.5]))
     weights = torch.tensor([1.0, -1.0, 1.0, -1.0])
 
-    assert pg.clipped(log_ratio, weights, 0.25).tolist() == pytest.approx([1.25, -2.0, 0.5, -0.75])
+    assert pg.clipped_slopes(log_ratio, weights, 0.25).tolist() == pytest.approx([0.0, -2.0, 0.5, 0.0])
 
 
 def test_weights_at_unit_deviation_keep_their_ratios() -> None:
