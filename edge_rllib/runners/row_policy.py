@@ -4,7 +4,8 @@ A matrix product sums in an order that the number of its rows has a say in, so t
 logits, and now and then the decision, would differ with the company that an episode is played in. Here each row is
 summed in one order. Rows may have different parameters, which lets worlds of many clients share a batch.
 
-For a few small layers this is faster, too: 0.2 microseconds a row of 4-16-16-2, while one call of torch takes 50.
+For a few small layers this is faster, too: 0.2 microseconds a row of 4-16-16-2 and a microsecond of 46-64-64-5, while
+one call of torch takes 50.
 """
 
 from __future__ import annotations
@@ -199,6 +200,30 @@ def _activate(layer: F4, activation: int) -> None:
 
 
 @inlined
+def _add_products(goal: F4, source: F4, weights: F4) -> None:
+    """Add inputs times weights (n_inputs * n_outputs,) to the outputs, input after input.
+
+    Outputs lie side by side, so that the processor does several at once; four inputs are taken between a load and a
+    store of an output, which halves the time.
+    """
+    n = goal.size
+    n_fours = source.size >> 2
+    for four in range(n_fours):
+        f = 4 * four
+        first, second, third, fourth = source[f], source[f + 1], source[f + 2], source[f + 3]
+        of_first, of_second = weights[f * n : (f + 1) * n], weights[(f + 1) * n : (f + 2) * n]
+        of_third, of_fourth = weights[(f + 2) * n : (f + 3) * n], weights[(f + 3) * n : (f + 4) * n]
+        for j in range(n):
+            goal[j] = (((goal[j] + of_first[j] * first) + of_second[j] * second) + of_third[j] * third) + of_fourth[
+                j
+            ] * fourth
+    for f in range(4 * n_fours, source.size):
+        last, of_last = source[f], weights[f * n : (f + 1) * n]
+        for j in range(n):
+            goal[j] += of_last[j] * last
+
+
+@inlined
 def forward(values: F4, observation: F4, network: Network, own: F4) -> None:
     """Write observation, hidden layers and outputs into ``values`` (sum of widths,) for parameters (d,)."""
     widths = network.widths
@@ -218,12 +243,8 @@ def forward(values: F4, observation: F4, network: Network, own: F4) -> None:
         for j in range(n_outputs):
             goal[j] = biases[j]
         at += n_outputs
-        for f in range(n_inputs):
-            value = source[f]
-            weights = own[at : at + n_outputs]
-            for j in range(n_outputs):  # outputs side by side, several of which the processor does at once
-                goal[j] += weights[j] * value
-            at += n_outputs
+        _add_products(goal, source, own[at : at + n_inputs * n_outputs])
+        at += n_inputs * n_outputs
         if layer < widths.size - 2:
             _activate(goal, network.activation)
 

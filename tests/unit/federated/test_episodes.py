@@ -20,7 +20,7 @@ from edge_rllib.federated.perceptrons import perceptron
 from edge_rllib.federated.vectors import load_vector, vector_of
 from edge_rllib.runners.acting import ModuleActor
 from edge_rllib.runners.agents import agent_spaces, groups
-from edge_rllib.runners.row_policy import decide, note_step, places_for, take_streams
+from edge_rllib.runners.row_policy import _tanh, decide, note_step, places_for, take_streams
 from envs.errors import ConfigError
 from envs.scenario import make
 
@@ -179,6 +179,15 @@ def test_a_policy_worked_out_by_hand():
     chosen = np.where(streams.target[rows] == 0, left, 1.0 - left)
     np.testing.assert_allclose(streams.logp[rows], np.log(chosen), atol=1e-6)
     assert 0.7 < np.mean(streams.target[rows].numpy() == 0) < 0.9  # 3 tanh(0.5) = 1.39: 80 %
+
+
+def test_the_rational_tangent_is_near_the_hyperbolic_one():
+    numbers = np.concatenate((np.linspace(-12.0, 12.0, 2001), [0.0, 1e-6, -1e-3, 1e4])).astype(np.float32)
+
+    found = np.array([_tanh(number) for number in numbers], np.float64)
+
+    np.testing.assert_allclose(found, np.tanh(numbers.astype(np.float64)), rtol=0, atol=4e-7)
+    assert np.abs(found).max() <= 1.0
 
 
 def test_nothing_is_left_behind_an_episodes_end():
