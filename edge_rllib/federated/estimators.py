@@ -158,16 +158,19 @@ class Estimate(NamedTuple):
     effective_share: float  # of a small batch, 0 where the policy has gone too far; 1 for a large one
 
 
-def weights_of(params: EstimatorParams, streams: Streams) -> tuple[Tensor, Tensor, Tensor]:
-    """Return discounted rewards, baseline and the weights of the decisions less it, (T, E) each."""
+def weights_of(params: EstimatorParams, streams: Streams, n_members: int = 1) -> tuple[Tensor, Tensor, Tensor]:
+    """Return discounted rewards, baseline and the weights of the decisions less it, (T, E) each.
+
+    ``n_members`` neighbouring streams are agents of one episode.
+    """
     is_alive = streams.is_alive
     rewards = pg.discounted(streams.reward, is_alive, params.gamma)
     weights = pg.reinforce(rewards) if params.form == "reinforce" else pg.gpomdp(rewards)
     if params.baseline == "time_mean":
-        baseline = pg.mean_of_others(weights, is_alive)
+        baseline = pg.mean_of_others(weights, is_alive, n_members)
     elif params.baseline == "value":
         to_go = pg.returns(streams.reward, is_alive, params.gamma)
-        value = pg.value_of_others(to_go, streams.observation, is_alive)
+        value = pg.value_of_others(to_go, streams.observation, is_alive, n_members)
         baseline = pg.discounted(value, is_alive, params.gamma)
     else:
         baseline = torch.zeros_like(weights)
@@ -176,18 +179,20 @@ def weights_of(params: EstimatorParams, streams: Streams) -> tuple[Tensor, Tenso
     return rewards, baseline, weights - baseline
 
 
-def estimate(params: EstimatorParams, module: Any, streams: Streams) -> Estimate:
+def estimate(params: EstimatorParams, module: Any, streams: Streams, n_members: int = 1) -> Estimate:
     """Return the gradient of the expected return of the policy that played, or the way of its own steps."""
-    _, _, weights = weights_of(params, streams)
+    _, _, weights = weights_of(params, streams, n_members)
     if params.normalise:
         weights = pg.at_unit_deviation(weights, streams.is_choice)
     find = _local_way if params.local_steps else _gradient
     return Estimate(find(params, module, streams, weights), 1.0)
 
 
-def corrected(params: EstimatorParams, module: Any, older: Any, known: Tensor, streams: Streams) -> Estimate:
+def corrected(
+    params: EstimatorParams, module: Any, older: Any, known: Tensor, streams: Streams, n_members: int = 1
+) -> Estimate:
     """Return ``known`` (d,), the gradient of the older policy, moved to that of the policy that played."""
-    rewards, baseline, weights = weights_of(params, streams)
+    rewards, baseline, weights = weights_of(params, streams, n_members)
     older_scores = scores(older, streams)
     log_ratio = older_scores.logp - torch.where(streams.is_choice, streams.logp, 0.0)
     reweighted = pg.reweighted(

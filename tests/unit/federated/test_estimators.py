@@ -142,6 +142,22 @@ def test_corrections_are_unbiased(values: Any, is_per_decision: bool, baseline: 
     assert z(found, known) > 4.0  # the way between the two is seen
 
 
+@pytest.mark.parametrize("baseline", ["time_mean", "value"])
+def test_agents_who_share_a_reward_do_not_judge_each_other(values: Any, baseline: str) -> None:
+    # both agents of an episode are paid what both earn; one judged by the other would be judged by itself
+    params, game, streams = values(baseline=baseline), Game(NOW), play(NOW, 3200, seed=10)
+    both = streams.reward.unflatten(1, (-1, 2)).sum(-1).repeat_interleave(2, 1)
+    streams = streams._replace(reward=both)
+
+    right, wrong = (
+        vectors(lambda part, n=n: estimate(params, game, part, n), streams, 8)  # type: ignore[misc]
+        for n in (2, 1)
+    )
+
+    assert z(right, exact_gradient(NOW)) < 4.0
+    assert wrong.mean(0).norm() < 0.95 * right.mean(0).norm()
+
+
 def test_a_value_may_stand_for_what_follows(values: Any) -> None:
     # what is seen says all of the value here, so that there is no bias
     params, game = values(baseline="value", gae_lambda=0.0), Game(NOW)
