@@ -78,7 +78,11 @@ class Part(NamedTuple):
 
 
 class EpisodePlayer:
-    """Plays one episode in each of B worlds."""
+    """Plays one episode in each of B worlds.
+
+    A world whose episode has ended is stepped on, undecided, until all have: of a pole that costs 44 ns a step, while
+    one that is decided on costs 210.
+    """
 
     def __init__(
         self, scenario: Scenario, n_worlds: int, seed: int, modules: Mapping[str, Any], groups: dict[str, I8]

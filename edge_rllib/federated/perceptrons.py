@@ -79,9 +79,10 @@ def perceptron(module: Any) -> Perceptron | None:
     """Return the policy of a module whose actor is a perceptron and sees the agent's features alone; else None."""
     if not isinstance(module, ActorCritic) or not isinstance(module.actor, nn.Sequential):
         return None
-    linears, between = list(module.actor)[::2], list(module.actor)[1::2]
-    names = [name for name, kind in ACTIVATIONS.items() if {type(layer) for layer in between} == {kind}]
-    is_plain = all(type(layer) is nn.Linear for layer in linears) and len(linears) == len(between) + 1
+    layers = list(module.actor)
+    linears, kinds = layers[::2], {type(layer) for layer in layers[1::2]}
+    names = [name for name, kind in ACTIVATIONS.items() if kinds == {kind}]
+    is_plain = all(type(layer) is nn.Linear for layer in linears) and len(layers) % 2 == 1
     if not names or not is_plain or not module._modules.keys() <= _OWN:
         return None
     sizes, scale = module.sizes, module.observation_scale
