@@ -18,6 +18,7 @@ from edge_rllib.federated.estimators import EstimatorParams
 from edge_rllib.federated.faults import Faults
 from edge_rllib.federated.pipeline import Pipeline
 from edge_rllib.federated.rounds import Report, Rounds, StepParams, mean_return
+from edge_rllib.federated.stealing.accounting import Kind
 from edge_rllib.federated.vectors import Vectors
 from edge_rllib.ops.aggregation.coordinates import median
 from edge_rllib.ops.agreement import Aggregation, Agreed, agree
@@ -81,18 +82,21 @@ class Peers(Rounds):
         messages = self._messages(is_large, before)
         honest = [k for k in range(len(messages)) if k not in faulty]
         aggregates, n_refused = {}, 0
-        for name in self.vectors:
-            sent = torch.stack([message.vectors[name] for message in messages])
-            heard = self._exchange(name, "estimates", sent, self.pipeline, 1)
-            aggregates[name] = heard.values
-            n_refused += int(heard.n_refused.sum())
-        self._move(is_large, before, aggregates)
+        with self._phase(Kind.AGGREGATION):
+            for name in self.vectors:
+                sent = torch.stack([message.vectors[name] for message in messages])
+                heard = self._exchange(name, "estimates", sent, self.pipeline, 1)
+                aggregates[name] = heard.values
+                n_refused += int(heard.n_refused.sum())
+        with self._phase(Kind.OPTIMISATION):
+            self._move(is_large, before, aggregates)
         diameters = []
-        for name, vectors in self.vectors.items():
-            agreed = self._exchange(name, "parameters", vectors, self.agreement, self.n_agreement_rounds)
-            vectors.copy_(agreed.values)
-            diameters.append(agreed.diameters)
-            n_refused += int(agreed.n_refused.sum())
+        with self._phase(Kind.AGREEMENT):
+            for name, vectors in self.vectors.items():
+                agreed = self._exchange(name, "parameters", vectors, self.agreement, self.n_agreement_rounds)
+                vectors.copy_(agreed.values)
+                diameters.append(agreed.diameters)
+                n_refused += int(agreed.n_refused.sum())
         self._share = float(np.median([message.effective_share for message in messages]))
         self.round += 1
         return self._report(is_large, [messages[k] for k in honest], honest, aggregates, diameters, n_refused)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -18,6 +20,7 @@ from edge_rllib.federated.collectors.base import Collected, Collector, honest
 from edge_rllib.federated.estimators import EstimatorParams, Plan
 from edge_rllib.federated.faults import Faults
 from edge_rllib.federated.pipeline import Pipeline
+from edge_rllib.federated.stealing.accounting import Kind, RoundAccount
 from edge_rllib.federated.vectors import Vectors
 from edge_rllib.ops.aggregation.base import Received
 from envs.errors import ConfigError, EdgeError
@@ -86,6 +89,8 @@ class Rounds:
                 "attack = chunk_poisoning: nobody executes the chunks of others here; expected a collector"
             )
         self.figures: dict[str, float] = {}  # of the last round's work
+        self._account: RoundAccount | None = None
+        self._phases_s: dict[Kind, float] = {}
         seeds = np.random.SeedSequence(seed).generate_state(2)
         self.plan = Plan(params, int(seeds[0]))
         self._generator = torch.Generator().manual_seed(int(seeds[1]))
@@ -100,8 +105,17 @@ class Rounds:
     def _collect(self, orders: Sequence[Order]) -> Collected:
         """Let the round's chunks be executed."""
         collected = self.collector.collect(orders, honest if self.faults is None else self.faults.lie)
-        self.figures = dict(collected.figures)
+        self.figures, self._account, self._phases_s = dict(collected.figures), collected.account, {}
         return collected
+
+    @contextmanager
+    def _phase(self, kind: Kind) -> Iterator[None]:
+        """Count the time inside as a phase of the round, which all clients wait for."""
+        begin_s = time.monotonic()
+        yield
+        self._phases_s[kind] = self._phases_s.get(kind, 0.0) + time.monotonic() - begin_s
+        if self._account is not None and self.collector.keeps_time:
+            self.figures.update(self._account.followed_by(self._phases_s).metrics())
 
     def _move(self, is_large: bool, before: Vectors, aggregates: Vectors) -> None:
         """Step along the aggregates, and keep what later rounds need."""
@@ -184,19 +198,21 @@ class Server(Rounds):
         if not told:
             raise EdgeError(f"round {self.round}: no honest client has a result")
         aggregates, n_refused = {}, n_missing
-        for name in vectors:
-            sent = self._sent(name, messages)
-            is_sound = _accepted(sent)
-            n_unsound = len(sent) - int(is_sound.sum())
-            n_refused += n_unsound
-            # who sends what cannot be a gradient is a faulty one
-            n_faulty = max(0, self.n_faulty - n_missing - n_unsound)
-            self.pipeline.check(len(sent) - n_unsound, n_faulty)
-            previous = None if self._last is None else self._last[name]
-            counted = None if weights is None else weights[is_sound]
-            received = Received(sent[is_sound], n_faulty, counted, previous=previous, generator=self._generator)
-            aggregates[name] = self.pipeline(received)
-        self._move(is_large, vectors, aggregates)
+        with self._phase(Kind.AGGREGATION):
+            for name in vectors:
+                sent = self._sent(name, messages)
+                is_sound = _accepted(sent, list(messages))
+                n_unsound = len(sent) - int(is_sound.sum())
+                n_refused += n_unsound
+                # who sends what cannot be a gradient is a faulty one
+                n_faulty = max(0, self.n_faulty - n_missing - n_unsound)
+                self.pipeline.check(len(sent) - n_unsound, n_faulty)
+                previous = None if self._last is None else self._last[name]
+                counted = None if weights is None else weights[is_sound]
+                received = Received(sent[is_sound], n_faulty, counted, previous=previous, generator=self._generator)
+                aggregates[name] = self.pipeline(received)
+        with self._phase(Kind.OPTIMISATION):
+            self._move(is_large, vectors, aggregates)
         self._share = float(np.median([message.effective_share for message in messages.values()]))
         self.round += 1
         return self._report(order, told, aggregates, n_refused)
@@ -257,11 +273,13 @@ def mean_return(messages: Sequence[Message]) -> float:
     return total / n_episodes if n_episodes else math.nan
 
 
-def _accepted(vectors: Tensor) -> Tensor:
+def _accepted(vectors: Tensor, senders: Sequence[int] | None = None) -> Tensor:
     """Return which vectors are finite, (n,); who sent the others counts as crashed for the round."""
     is_finite = vectors.isfinite().all(-1)
     if not is_finite.any():
         raise EdgeError("no client sent a finite vector")
     if not is_finite.all():
-        log.warning("clients %s sent NaN or infinity: left out", torch.nonzero(~is_finite)[:, 0].tolist())
+        rows = torch.nonzero(~is_finite)[:, 0].tolist()
+        unsound = rows if senders is None else [senders[row] for row in rows]
+        log.warning("clients %s sent NaN or infinity: left out", unsound)
     return is_finite

@@ -261,6 +261,7 @@ class ActorCollector(Collector):
     """Executes chunks on actors: client k's home is actor k modulo their number."""
 
     can_steal = True
+    keeps_time = True
 
     def __init__(
         self,

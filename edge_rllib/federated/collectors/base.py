@@ -37,6 +37,7 @@ class Collector:
     """Executes all chunks in this process, each for its owner, and keeps no time."""
 
     can_steal = False
+    keeps_time = False  # by a clock that goes on while what it has collected is aggregated
 
     def __init__(
         self,

@@ -111,7 +111,7 @@ class LiveRound:
                 self._take(event)
             latest_s = self.team.now_s() if events else latest_s
             is_quiet = not self.flights and self.team.now_s() - latest_s >= self.limit_s
-            if is_quiet or not self._has_members():
+            if (is_quiet or not self._has_members()) and not self._is_over():
                 self._refuse()
         return self._account()
 

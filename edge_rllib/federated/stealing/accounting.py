@@ -7,8 +7,8 @@ and work whose result was thrown away. [specs/federated.md, 5.4]
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from edge_rllib.federated.stealing.errors import AccountingError
@@ -184,6 +184,19 @@ class RoundAccount:
     def saved_frac(self) -> float:
         """Return by which share the makespan is shorter than without stealing; negative where it is longer."""
         return 1.0 - self.makespan_s / self.static_s
+
+    def followed_by(self, phases_s: Mapping[Kind, float]) -> RoundAccount:
+        """Return the account of a round that ends with phases behind the barrier, the same for all clients."""
+        lines = []
+        for line in self.timelines:
+            longer = Timeline(line.client, line.start_s)
+            longer.intervals = list(line.intervals)
+            end_s = self.end_s
+            for kind, length_s in phases_s.items():
+                longer.add(kind, end_s, end_s + length_s)
+                end_s += length_s
+            lines.append(longer)
+        return replace(self, end_s=self.end_s + sum(phases_s.values()), timelines=lines)
 
     def spent_s(self, kind: Kind) -> float:
         """Return the clients' time with a kind, summed."""

@@ -68,7 +68,8 @@ class Pool:
         unknown = sorted({owner for owner in self.owners if not 0 <= owner < n})
         if unknown:
             raise StealingError(f"chunks of clients {unknown}: expected owners 0 to {n - 1}")
-        self._ranked: list[tuple[float, int]] | None = None
+        self._with_waiting: list[tuple[float, int]] | None = None
+        self._with_running: list[tuple[float, int]] | None = None
         self.may: Whitelist = whitelist(self.may_execute, n)
         self.all_may = all(all(row) for row in self.may)
         self.deques = [deque() for _ in range(n + 1)]
@@ -96,14 +97,24 @@ class Pool:
 
     def at(self, now_s: float) -> None:
         """Set the time; to be called after each change of deques, running chunks or beliefs, too."""
-        self.now_s, self._ranked = now_s, None
+        self.now_s, self._with_waiting, self._with_running = now_s, None, None
 
-    def ranked(self) -> list[tuple[float, int]]:
-        """Return (time left, client) of all with work and of the server, the longest time first."""
-        if self._ranked is None:
-            rests = [(self.rest_s(v), -v) for v in range(self.n_clients + 1)]
-            self._ranked = [(rest_s, -v) for rest_s, v in sorted(rests, reverse=True) if rest_s > 0.0]
-        return self._ranked
+    def with_waiting(self) -> list[tuple[float, int]]:
+        """Return (time left, place) of all places where chunks wait, the longest time first."""
+        if self._with_waiting is None:
+            self._with_waiting = self._ranked([v for v, waiting in enumerate(self.deques) if waiting])
+        return self._with_waiting
+
+    def with_running(self) -> list[tuple[float, int]]:
+        """Return (time left, client) of all that execute their last chunk, the longest time first."""
+        if self._with_running is None:
+            busy = [v for v, running in enumerate(self.running) if running is not None and not self.deques[v]]
+            self._with_running = self._ranked(busy)
+        return self._with_running
+
+    def _ranked(self, places: list[int]) -> list[tuple[float, int]]:
+        rests = sorted(((self.rest_s(v), -v) for v in places), reverse=True)
+        return [(rest_s, -v) for rest_s, v in rests]
 
     def rest_s(self, client: int) -> float:
         """Return after which time a client is believed to have nothing left; the server never has."""
@@ -271,7 +282,7 @@ class StealHalf(Scheduler):
     def steal(self, pool: Pool, thief: int) -> Steal | None:
         """Return the request that pays with the victim that has the longest time left."""
         own_s = pool.chunk_s(thief)
-        for rest_s, victim in pool.ranked():
+        for rest_s, victim in pool.with_waiting():
             if rest_s <= own_s:
                 break
             n = self._n_paying(pool, thief, victim, rest_s) if victim != thief else 0
@@ -279,7 +290,9 @@ class StealHalf(Scheduler):
                 return Steal(victim, n)
         if pool.running[thief] is not None or pool.deques[thief]:
             return None
-        for rest_s, victim in pool.ranked():
+        if not (self.copy or (self.hand_over and math.isfinite(pool.part_s))):
+            return None
+        for rest_s, victim in pool.with_running():
             found = self._running(pool, thief, victim, rest_s)
             if found:
                 return found

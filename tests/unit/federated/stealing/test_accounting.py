@@ -95,3 +95,16 @@ def test_a_millisecond_is_allowed() -> None:
     line.add(Kind.OWN, 0.0005, 2.0)
 
     line.check(2.0004)
+
+
+def test_phases_follow_the_round_of_all_clients() -> None:
+    lines = [Timeline(k, 0.0) for k in range(2)]
+    lines[0].add(Kind.OWN, 0.0, 3.0, 0)
+    lines[1].add(Kind.OWN, 0.0, 1.0, 1)
+    lines[1].add(Kind.BARRIER, 1.0, 3.0)
+
+    longer = RoundAccount(0.0, 3.0, lines, 2.0).followed_by({Kind.AGGREGATION: 0.5, Kind.OPTIMISATION: 0.5})
+
+    assert (longer.round_s, longer.makespan_s) == (4.0, 3.0)
+    assert longer.metrics()["round_aggregation_frac"] == pytest.approx(0.125)
+    assert sum(longer.spent_s(kind) for kind in Kind) == pytest.approx(8.0)
