@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from edge_rllib.federated.collectors.live import MOST_LEASES, Latency, LiveRound
 from edge_rllib.federated.collectors.team import Answer, Back, Event, Gone
@@ -121,6 +123,10 @@ Make = Callable[..., LiveRound]
 
 @pytest.fixture
 def make(execute: Any) -> Make:
+    return maker(execute)
+
+
+def maker(execute: Any) -> Make:
     """Return a function that makes a round of four clients with chunks of two episodes of up to 20 steps."""
 
     def build(
@@ -213,6 +219,28 @@ def test_killed_member_loses_nothing_and_comes_back(make: Make, policy: Schedule
     assert live.ledger.events.counts[Reason.CRASHED] >= 3
     assert account.spent_s(Kind.CRASHED) > 5.0  # three times 3 s, unless the round ends before
     assert any(work.flight.sent_s > 4.0 for work in live.work[3] if work.flight)  # it has rejoined
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(seed=st.integers(0, 10**6))
+def test_no_disturbance_changes_what_counts_or_keeps_a_round_from_its_end(execute: Any, seed: int) -> None:
+    draws = np.random.default_rng(seed)
+    make = maker(execute)
+    expected = make(Static())
+    expected.play()
+    policy = POLICIES[int(draws.integers(len(POLICIES)))]
+    live = make(policy, seed, speeds=tuple(draws.uniform(0.2, 3.0, 4)), lease_s=30.0, check_prob=draws.random())
+    live.team.deaths = sorted((float(draws.exponential(3.0)), int(k)) for k in draws.integers(0, 4, 5))
+    live.team.hangs = {int(draws.integers(4))}
+    live.team.lies = {int(draws.integers(4))} if live.ledger.rules.check_prob > 0.9 else set()
+
+    account = live.play()
+
+    if not live.team.lies:
+        assert sums(live) == sums(expected)
+    assert live.ledger.is_complete(3)
+    assert sum(len(row) for row in sums(live).values()) == 24
+    assert account.end_s < 500.0
 
 
 def test_round_goes_on_without_a_member_that_stays_away(make: Make) -> None:
