@@ -153,6 +153,8 @@ class BatchedOnlyConfig(BatchedConfig):
 class BatchedAlgorithm(Algorithm):
     """First base of an Algorithm, in front of RLlib's own: collects rollouts, sends weights, saves worlds."""
 
+    takes_reward_terms = True  # its Learners make batches, whose rewards terms are added to
+
     def setup(self, config: Any) -> None:
         """Build as RLlib does, and one world whose only task is to derive figures from metric sums."""
         super().setup(config)

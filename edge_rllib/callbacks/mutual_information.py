@@ -296,6 +296,11 @@ class MutualInformation(RLlibCallback):
             raise ConfigError(
                 "the mutual-information reward needs rollouts: it does not work with RLlib's stock runner"
             )
+        if not algorithm.takes_reward_terms:
+            raise ConfigError(
+                "the mutual-information reward is added where a Learner makes batches; "
+                f"{type(algorithm).__name__.lower()} training has none"
+            )
         config = algorithm.config
         params, sizes, seed = self.params, checked_sizes(config, self.params), config.seed or 0
 

@@ -39,6 +39,7 @@ BUILT_IN.update(
             "cmoff": "edge_rllib.algorithms.coma:ComaParams",
             "coma": "edge_rllib.algorithms.coma:ComaParams",
             "ddqn": "edge_rllib.algorithms.ddqn:DdqnParams",
+            "federated": "edge_rllib.federated.params:FederatedParams",
             "ippo": "edge_rllib.algorithms.ippo:IppoParams",
             "maddpg": "edge_rllib.algorithms.maddpg:MaddpgParams",
             "mappo": "edge_rllib.algorithms.mappo:MappoParams",

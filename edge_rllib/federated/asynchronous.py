@@ -32,24 +32,27 @@ MOST_REFUSED = 10  # vectors of each client in a move that are no numbers, befor
 
 @dataclass(frozen=True)
 class AsynchronousParams:
-    """When the server moves, and how time passes."""
+    """When the server moves."""
 
     buffer_size: int  # vectors of different clients that make a move
     most_stale: int  # moves since a vector's parameters, beyond which it is dropped
     stale_exponent: float  # a vector that is s moves stale counts (1 + s) to the power of minus this
-    step_s: float  # of a world, at speed 1
-    message_s: float  # one way, from a client to the server or back
 
     def __post_init__(self) -> None:
         if self.buffer_size < 1 or self.most_stale < 0:
             raise ConfigError(
                 f"buffer_size = {self.buffer_size}, most_stale = {self.most_stale}: expected 1 or more, 0 or more"
             )
-        if not (self.stale_exponent >= 0.0 and self.step_s > 0.0 and self.message_s >= 0.0):
-            raise ConfigError(
-                f"stale_exponent = {self.stale_exponent}, step_s = {self.step_s}, message_s = {self.message_s}: "
-                "expected 0 or more, positive seconds, 0 or more seconds"
-            )
+        if not self.stale_exponent >= 0.0:
+            raise ConfigError(f"stale_exponent = {self.stale_exponent}: expected 0 or more")
+
+
+class Clock(NamedTuple):
+    """How virtual time passes."""
+
+    speeds: SpeedProfile  # of the clients
+    step_s: float  # of a world, at speed 1
+    message_s: float  # one way, from a client to the server or back
 
 
 class Sent(NamedTuple):
@@ -70,8 +73,8 @@ class Asynchronous(Rounds):
         start: Vectors,
         params: EstimatorParams,
         step: StepParams,
-        timing: AsynchronousParams,
-        speeds: SpeedProfile,
+        values: AsynchronousParams,
+        clock: Clock,
         pipeline: Pipeline,
         n_faulty: int,
         seed: int,
@@ -80,14 +83,14 @@ class Asynchronous(Rounds):
         """Begin at ``start``; ConfigError for a correction, whose small batches belong to parameters known to all."""
         if params.correction != "none":
             raise ConfigError(f"correction = {params.correction} without rounds: expected none")
-        if timing.buffer_size > len(clients):
-            raise ConfigError(f"buffer_size = {timing.buffer_size} of {len(clients)} clients: expected no more")
-        pipeline.check(timing.buffer_size, n_faulty)
+        if values.buffer_size > len(clients):
+            raise ConfigError(f"buffer_size = {values.buffer_size} of {len(clients)} clients: expected no more")
+        pipeline.check(values.buffer_size, n_faulty)
         if faults is not None:
             faults.check(n_faulty, n_receivers=1)
         super().__init__(clients, start, params, step, seed, faults, None)
-        self.timing, self.pipeline, self.n_faulty = timing, pipeline, n_faulty
-        self.traces = speeds.traces(len(clients), seed)
+        self.values, self.clock, self.pipeline, self.n_faulty = values, clock, pipeline, n_faulty
+        self.traces = clock.speeds.traces(len(clients), seed)
         self.now_s = 0.0
         self.n_batches = [0] * len(clients)  # that each client has begun
         self._under_way: list[Sent] = []  # a heap, by the time of arrival
@@ -102,18 +105,18 @@ class Asynchronous(Rounds):
         lie = None if self.faults is None else self.faults.lie
         message = self.clients[client].message(order, None if lie is None else lambda chunk: lie(client, chunk))
         self.n_batches[client] += 1
-        timing = self.timing
-        begin_s = self.now_s + timing.message_s
-        end_s = self.traces[client].end_s(begin_s, timing.step_s * message.n_steps)
-        heapq.heappush(self._under_way, Sent(end_s + timing.message_s, client, self.round, message))
+        clock = self.clock
+        begin_s = self.now_s + clock.message_s
+        end_s = self.traces[client].end_s(begin_s, clock.step_s * message.n_steps)
+        heapq.heappush(self._under_way, Sent(end_s + clock.message_s, client, self.round, message))
 
     def play(self) -> Report:
         """Let time pass until the server moves."""
         n_dropped, n_refused, begin_s = 0, 0, self.now_s
-        while len(self._buffer) < self.timing.buffer_size:
+        while len(self._buffer) < self.values.buffer_size:
             sent = heapq.heappop(self._under_way)
             self.now_s = sent.at_s
-            if self.round - sent.move > self.timing.most_stale:
+            if self.round - sent.move > self.values.most_stale:
                 n_dropped += 1
             elif not all(bool(vector.isfinite().all()) for vector in sent.message.vectors.values()):
                 n_refused += 1
@@ -123,7 +126,7 @@ class Asynchronous(Rounds):
                     )
             else:
                 self._buffer[sent.client] = sent
-            if len(self._buffer) < self.timing.buffer_size:
+            if len(self._buffer) < self.values.buffer_size:
                 self._begin(sent.client)
         stale = [self.round - sent.move for sent in self._buffer.values()]
         report = self._aggregate(list(self._buffer.values()), n_refused)
@@ -144,7 +147,7 @@ class Asynchronous(Rounds):
         if not told:
             raise EdgeError(f"move {self.round}: none of the vectors is an honest client's")
         stale = torch.tensor([self.round - sent.move for sent in buffer], dtype=torch.float64)
-        weights = (1.0 + stale) ** -self.timing.stale_exponent
+        weights = (1.0 + stale) ** -self.values.stale_exponent
         senders, aggregates = [sent.client for sent in buffer], {}
         for name in self.vectors:
             vectors = torch.stack([sent.message.vectors[name] for sent in buffer])

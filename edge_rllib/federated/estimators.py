@@ -22,7 +22,6 @@ Fault-Tolerant Federated Reinforcement Learning with Theoretical Guarantee, 2021
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -54,12 +53,12 @@ class EstimatorParams:
     small_episodes: int  # of a client in a small round
     large_prob: float  # page: chance of a large round
     epoch_rounds: int  # svrpg: small rounds behind a large one
-    gae_lambda: float = 1.0  # of the value baseline; below 1 less variance for some bias
+    gae_lambda: float  # of the value baseline; below 1 less variance for some bias
     # the mean ratio of a decision further from 1 than this makes the next round large; FedPG-BR's code has 0.005
-    most_ratio_drift: float = math.inf
-    local_steps: int = 0  # of a client's own Adam up the clipped objective; 0: it sends the gradient
-    local_learning_rate: float = 0.01
-    local_clip: float = 0.2  # of the ratio of a decision's probabilities
+    most_ratio_drift: float
+    local_steps: int  # of a client's own Adam up the clipped objective; 0: it sends the gradient
+    local_learning_rate: float
+    local_clip: float  # of the ratio of a decision's probabilities
 
     def __post_init__(self) -> None:
         if not (0.0 < self.gamma <= 1.0 and 0.0 < self.large_prob <= 1.0):

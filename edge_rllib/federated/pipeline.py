@@ -26,10 +26,11 @@ class Pipeline:
         self.pre_rules, self.rule = pre_rules, rule
 
     def __call__(self, received: Received) -> Tensor:
-        """Return the aggregate, (..., d)."""
+        """Return the aggregate, (..., d), of the type of the vectors, whatever that of the weights."""
+        dtype = received.vectors.dtype
         for pre_rule in self.pre_rules:
             received = pre_rule(received)
-        return self.rule(received)
+        return self.rule(received).to(dtype)
 
     def check(self, n: int, n_faulty: int) -> None:
         """Refuse numbers of clients that a part cannot make up for, with ConfigError."""

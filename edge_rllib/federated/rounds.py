@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ class Report(NamedTuple):
     diameter: float = 0.0  # and after
 
 
-class Rounds:
+class Rounds(ABC):
     """What a federation keeps from one round to the next, with a server or without one.
 
     Parameters are (d,) by module for a server, (K, d) for clients that have their own.
@@ -154,6 +155,14 @@ class Rounds:
         if self.faults is not None and state["faults"] is not None:
             self.faults.set_state(state["faults"])
         self.collector.set_state(state["collector"])
+
+    @abstractmethod
+    def play(self) -> Report:
+        """Play a round."""
+
+    @abstractmethod
+    def policy(self) -> Vectors:
+        """Return the parameters that are judged."""
 
     def stop(self) -> None:
         """Give back what the collector holds."""

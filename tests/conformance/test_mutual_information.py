@@ -11,8 +11,10 @@ import pytest
 from edge_rllib.algorithms.settings import RunSettings
 from edge_rllib.callbacks.mutual_information import add_mutual_information
 from edge_rllib.callbacks.scalars import scalars
+from edge_rllib.config.load import load_run
 from edge_rllib.config.parts import load_part
 from edge_rllib.config.source import Source
+from edge_rllib.experiment.build import algorithm_config
 from edge_rllib.modules.mlp import MlpModel
 from envs.errors import ConfigError
 from envs.matching.world import MatchingParams
@@ -133,6 +135,13 @@ def test_the_reward_is_added_to_any_algorithm(algorithm: str) -> None:
         built.stop()
 
     assert found["bonus_std"] > 0.0
+
+
+def test_the_reward_needs_a_learner_that_makes_batches() -> None:
+    run = load_run("run/federated_cartpole", {"mutual_information": "explaboff"})
+
+    with pytest.raises(ConfigError, match="where a Learner makes batches; federated training has none"):
+        algorithm_config(run).build_algo()
 
 
 # RLlib registers its environment anew for each stock runner of a process

@@ -25,6 +25,7 @@ pytestmark = [
 SCENARIOS, ALGORITHMS = config_names("scenario"), registry.names("algorithm")
 PAPER_BASELINES = ("cmoff", "mdoff", "mpoff", "mtoff")  # other values of algorithms that are listed, for MEC scenarios
 N_STEPS = 10
+N_CLIENTS = 2
 MANY_AGENTS = 50  # from here on a critic for each agent, of all agents' decisions, is gigabytes large
 
 
@@ -45,6 +46,7 @@ def assert_trains(scenario_name, algorithm_name):
         "replay_steps": 20,
         "updates_per_step": 0.5,
         "critic": "attention" if n_agents >= MANY_AGENTS else "per_agent",
+        "n_clients": N_CLIENTS,
     }
     keys = vars(load_part("algorithm", algorithm_name, source)).keys()
     values = {"name": algorithm_name} | {key: value for key, value in smallest.items() if key in keys}
@@ -53,12 +55,24 @@ def assert_trains(scenario_name, algorithm_name):
     algorithm = params.to_config(RunSettings(scenario, n_worlds=1), model).build_algo()
     result = algorithm.train()
     algorithm.stop()
+    if algorithm_name == "federated":
+        assert_federated(result)
+        return
     assert result["env_runners"]["num_env_steps_sampled"] == N_STEPS
     (logged,) = (values for module, values in result["learners"].items() if module != "__all_modules__")
     losses = [value for name, value in logged.items() if name.endswith("loss")]
     assert losses
     assert all(map(math.isfinite, losses))
     assert logged.get("gradient_steps", 1) > 0
+
+
+def assert_federated(result):
+    """Check a round, in which clients play whole episodes and there is no loss."""
+    figures = result["learners"]["__all_modules__"]["federated"]
+    assert result["num_env_steps_sampled_lifetime"] >= N_CLIENTS * 10
+    assert figures["rounds"] == 1
+    assert math.isfinite(figures["aggregate_norm"])
+    assert figures["refused_vectors"] == 0
 
 
 def test_there_is_something_to_train():

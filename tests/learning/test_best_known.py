@@ -16,6 +16,7 @@ VALUES = {
     "cmoff": {"fragment_steps": 10},
     "coma": {"fragment_steps": 10},
     "ddqn": {"fragment_steps": 5},
+    "federated": {"n_clients": 4, "n_faulty": 1, "attack": "sign_flip"},
     **{name: {"warm_up_steps": 1_000, "minibatch_steps": 256} for name in ("maddpg", "matd3", "masac")},
 }
 STEPS = {"maddpg": 12_000, "matd3": 12_000, "masac": 12_000}  # a replay makes more of a step

@@ -21,9 +21,25 @@ DOCUMENTS = [
     "docs/mec_world.md",
     "docs/learning.md",
     "docs/explaboff.md",
+    "docs/federated.md",
 ]
 TABLE = re.compile(r"<!-- names:.*?-->\n(.*?)<!-- end of names -->", re.DOTALL)
-REGISTERED = ("world", "topology", "workload", "baseline", "algorithm", "model", "mutual_information", "mi_estimator")
+REGISTERED = (
+    "world",
+    "topology",
+    "workload",
+    "baseline",
+    "algorithm",
+    "model",
+    "mutual_information",
+    "mi_estimator",
+    "aggregator",
+    "pre_aggregator",
+    "attack",
+    "graph",
+    "scheduler",
+    "speed_profile",
+)
 FILES = ("scenario", "run", "search")
 
 

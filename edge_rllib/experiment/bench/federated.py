@@ -6,6 +6,7 @@ code does.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -48,6 +49,11 @@ _ESTIMATOR = EstimatorParams(
     small_episodes=4,
     large_prob=1e-9,  # a large round, and small ones from there on
     epoch_rounds=4,
+    gae_lambda=1.0,
+    most_ratio_drift=math.inf,
+    local_steps=0,
+    local_learning_rate=0.01,
+    local_clip=0.2,
 )
 
 

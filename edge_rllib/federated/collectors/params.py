@@ -27,25 +27,25 @@ class StealingParams:
 
     # in_process: each client's chunks by itself, in order; virtual: the same, by whom and when a simulation of clients
     # and a network says; actors: processes of Ray
-    collector: Literal["in_process", "virtual", "actors"] = "in_process"
-    chunk_episodes: int = 0  # most of a chunk; 0: a client's batch is one
-    scheduler: str = "steal_half"  # who executes what, such as central_queue(n_chunks=2)
+    collector: Literal["in_process", "virtual", "actors"]
+    chunk_episodes: int  # most of a chunk; 0: a client's batch is one
+    scheduler: str  # who executes what, such as central_queue(n_chunks=2)
     # whose a chunk's result is; auto: the executor's where chunks are stolen and a server expects faulty clients
-    attribution: Literal["auto", "executor", "owner"] = "auto"
-    most_weight: float = 1.0  # of an executor, in medians of all; more lets thieves count for more
-    speed_profile: str = "constant"  # of clients or actors, such as linear(ratio=4.0)
-    virtual_step_s: float = 0.0005  # virtual: time of an env step at speed 1
-    delay_s: float = 0.001  # virtual: of a message, one way
-    bandwidth_bps: float = math.inf  # virtual: between any two clients
-    n_actors: int = 0  # 0: one for each client; fewer have several
-    cpus_per_actor: float = 0.0  # that Ray sets aside; 0: actors share what there is
-    emulated_step_s: float = 0.0  # actors: time of an env step at speed 1, slept; 0: as long as it takes
-    limit_s: float = 120.0  # actors: a round without a sign of life for so long ends with an error
-    lease_s: float = 60.0  # after which an actor that does not answer is ended
-    most_leases: int = 64  # of others' chunks that one may have at a time
-    check_prob: float = 0.0  # share of others' chunks that somebody else repeats
-    n_votes: int = 0  # equal results that settle a dispute; 0: one more than clients may be faulty
-    may_steal_from: Literal["all", "same_world"] = "all"
+    attribution: Literal["auto", "executor", "owner"]
+    most_weight: float  # of an executor, in medians of all; more lets thieves count for more
+    speed_profile: str  # of clients or actors, such as linear(ratio=4.0)
+    virtual_step_s: float  # virtual: time of an env step at speed 1
+    delay_s: float  # virtual: of a message, one way
+    bandwidth_bps: float  # virtual: between any two clients
+    n_actors: int  # 0: one for each client; fewer have several
+    cpus_per_actor: float  # that Ray sets aside; 0: actors share what there is
+    emulated_step_s: float  # actors: time of an env step at speed 1, slept; 0: as long as it takes
+    limit_s: float  # actors: a round without a sign of life for so long ends with an error
+    lease_s: float  # after which an actor that does not answer is ended
+    most_leases: int  # of others' chunks that one may have at a time
+    check_prob: float  # share of others' chunks that somebody else repeats
+    n_votes: int  # equal results that settle a dispute; 0: one more than clients may be faulty
+    may_steal_from: Literal["all", "same_world"]
 
     def __post_init__(self) -> None:
         if self.chunk_episodes < 0 or self.n_actors < 0:
@@ -64,6 +64,10 @@ class StealingParams:
         scheduler = named_part(self.scheduler.strip(), "scheduler", f"{where}.scheduler", "steal_half(amount=balanced)")
         profile = named_part(self.speed_profile.strip(), "speed_profile", f"{where}.speed_profile", "linear(ratio=4.0)")
         return scheduler, profile
+
+    def profile(self) -> SpeedProfile:
+        """Return the speeds of clients."""
+        return self._parts()[1]
 
     def rules(self, n_faulty: int, has_server: bool) -> LedgerRules:
         """Return the ledger's rules; credit by weight is clipped only where somebody may lie."""

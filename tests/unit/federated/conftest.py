@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,12 @@ import torch
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 
 from edge_rllib.config.load import load_run
+from edge_rllib.config.parts import load_part
+from edge_rllib.config.source import Source
 from edge_rllib.experiment.build import algorithm_config
 from edge_rllib.federated.attacks.read import attack as read_attack
 from edge_rllib.federated.attacks.schedule import FixedSet
 from edge_rllib.federated.clients import Client, Networks
-from edge_rllib.federated.collectors.params import StealingParams
 from edge_rllib.federated.estimators import EstimatorParams
 from edge_rllib.federated.faults import Faults
 from edge_rllib.federated.graphs import graph as read_graph
@@ -26,6 +28,7 @@ from edge_rllib.federated.vectors import vector_of
 from edge_rllib.runners.agents import agent_spaces, groups
 from envs.scenario import make
 
+DEFAULTS: Any = load_part("algorithm", "federated", Source(None))
 ESTIMATOR: dict[str, Any] = {
     "form": "gpomdp",
     "baseline": "time_mean",
@@ -70,9 +73,9 @@ def server() -> Callable[..., Server]:
         keys = (INPUT_ENV_SPACES, INPUT_ENV_SINGLE_SPACES, *members)
         spec = {"env": None, "spaces": dict.fromkeys(keys, spaces), "inference_only": False}
         now, older = (config.get_multi_rl_module_spec(**spec).build() for _ in range(2))
-        params = EstimatorParams(**{**ESTIMATOR, **estimator})
+        params = replace(DEFAULTS.estimator, **{**ESTIMATOR, **estimator})
         networks = Networks(now, older)
-        values = StealingParams(**(stealing or {}))
+        values = replace(DEFAULTS.stealing, **(stealing or {}))
         told = (run.scenario, seed, params, networks, members, values.chunk_episodes)
         clients = [Client(i, n_clients, *told) for i in range(n_clients)]
         collector = values.collect_with(clients, n_faulty, not graph, seed)
@@ -92,4 +95,4 @@ def server() -> Callable[..., Server]:
 @pytest.fixture
 def estimator() -> Callable[..., EstimatorParams]:
     """Return a function that makes an estimator's values."""
-    return lambda **changes: EstimatorParams(**{**ESTIMATOR, **changes})
+    return lambda **changes: replace(DEFAULTS.estimator, **{**ESTIMATOR, **changes})

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from edge_rllib.federated.asynchronous import Asynchronous, AsynchronousParams
+from edge_rllib.federated.asynchronous import Asynchronous, AsynchronousParams, Clock
 from edge_rllib.federated.attacks.read import attack as read_attack
 from edge_rllib.federated.attacks.schedule import FixedSet
 from edge_rllib.federated.clients import Order
@@ -30,7 +30,8 @@ class Given(SpeedProfile):
 def asynchronous(server, speeds, rule="mean", n_faulty=0, attack="", correction="none", seed=0, **timing):
     """Return clients of given speeds and a server that goes up by SGD at rate 0.1."""
     alone = server(n_clients=len(speeds), correction="none", large_episodes=3, seed=seed)
-    values = {"buffer_size": 1, "most_stale": 100, "stale_exponent": 0.0, "step_s": 0.01, "message_s": 0.0, **timing}
+    times = {"step_s": 0.01, "message_s": timing.pop("message_s", 0.0)}
+    values = {"buffer_size": 1, "most_stale": 100, "stale_exponent": 0.0, **timing}
     faults = Faults(read_attack(attack), FixedSet(len(speeds), n_faulty), pipeline(rule), 0) if attack else None
     params = alone.params if correction == "none" else server(correction=correction).params
     found = Asynchronous(
@@ -39,7 +40,7 @@ def asynchronous(server, speeds, rule="mean", n_faulty=0, attack="", correction=
         params,
         StepParams("sgd", 0.1, 0.0),
         AsynchronousParams(**values),
-        Given(*speeds),
+        Clock(Given(*speeds), **times),
         pipeline(rule),
         n_faulty,
         seed,
@@ -166,7 +167,7 @@ def test_clients_never_wait(server):
     [
         ({"buffer_size": 3}, "buffer_size = 3 of 2 clients"),
         ({"buffer_size": 0}, "buffer_size = 0"),
-        ({"step_s": 0.0}, "step_s = 0.0"),
+        ({"stale_exponent": -1.0}, "stale_exponent = -1.0"),
         ({"correction": "page"}, "correction = page without rounds"),
         ({"rule": "coordinate_median", "n_faulty": 1, "buffer_size": 2}, "coordinate_median: n = 2"),
     ],

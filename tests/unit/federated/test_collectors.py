@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
+import ray
 import torch
 
 from edge_rllib.config.load import load_scenario
+from edge_rllib.config.parts import load_part
+from edge_rllib.config.source import Source
 from edge_rllib.federated.clients import Client, Networks, Order, combined, cut, execute, one_thread
 from edge_rllib.federated.collectors.base import Collector
-from edge_rllib.federated.collectors.params import StealingParams
 from edge_rllib.federated.pipeline import pipeline
 from edge_rllib.federated.stealing.chunks import Chunk, result_of
 from edge_rllib.federated.stealing.errors import StealingError
@@ -19,6 +24,8 @@ from edge_rllib.ops.aggregation.base import Received
 from edge_rllib.runners.agents import groups
 from envs.errors import ConfigError, UnknownName
 from envs.scenario import make
+
+DEFAULTS: Any = load_part("algorithm", "federated", Source(None))
 
 CUT = {"chunk_episodes": 3}
 VIRTUAL = {**CUT, "collector": "virtual", "speed_profile": "linear(ratio=4.0)", "delay_s": 0.0002}
@@ -287,7 +294,7 @@ def test_clients_of_different_worlds_learn_together(server):
     lengths = [client.message(told(federation)).n_steps for client in clients]
 
     assert len(set(lengths)) == 4
-    assert StealingParams(may_steal_from="same_world")._whitelist(clients)[0] == [True, False, False, False]
+    assert replace(DEFAULTS.stealing, may_steal_from="same_world")._whitelist(clients)[0] == [True, False, False, False]
     assert clients[0].spec.scenario == "cartpole_v1"
 
 
@@ -320,6 +327,12 @@ def test_networks_take_no_worlds_to_another_process(server):
     assert not rebuild(*arguments).players
 
 
+def test_actors_without_ray_are_refused(server, monkeypatch):
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(StealingError, match=r"collector = actors: Ray does not run; call ray\.init first"):
+        server(stealing={"collector": "actors"}, **SIZE)
+
+
 def test_threads_are_as_many_behind_as_before():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -346,7 +359,7 @@ def test_threads_are_as_many_behind_as_before():
 )
 def test_values_out_of_range_are_refused(changes, error, message):
     with pytest.raises(error, match=message):
-        StealingParams(**changes)
+        replace(DEFAULTS.stealing, **changes)
 
 
 @pytest.mark.parametrize(

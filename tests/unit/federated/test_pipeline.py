@@ -58,3 +58,13 @@ def test_the_check_counts_buckets() -> None:
 def test_what_cannot_be_read_is_refused(text: str, message: str) -> None:
     with pytest.raises((ConfigError, UnknownName), match=message):
         pipeline(text)
+
+
+@pytest.mark.parametrize("rule", ["mean", "nnm > trimmed_mean", "clip(arc) > nnm > geometric_median", "meamed"])
+def test_an_aggregate_has_the_type_of_the_vectors_whatever_that_of_the_weights(rule: str) -> None:
+    vectors = torch.arange(15, dtype=torch.float32).reshape(5, 3)
+    weights = torch.ones(5, dtype=torch.float64)
+
+    found = pipeline(rule)(Received(vectors, 1, weights))
+
+    assert found.dtype == torch.float32
