@@ -169,7 +169,7 @@ def main() -> None:
     files.write_json(given.out / "federated_paper.json", found)
     for path in federated_picture.write(found, given.out):
         console.print(f"written: {path}")
-    console.print(federated_picture.table(found))
+    print(federated_picture.table(found))
 
 
 if __name__ == "__main__":

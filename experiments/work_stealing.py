@@ -1,6 +1,6 @@
 """Question: how much of the time that clients of different speeds wait for each other does work stealing save?
 
-Command: python experiments/work_stealing.py [--profiles linear bimodal ...] [--rounds 60] [--seeds 1 2 3] [--out DIR]
+Command: python experiments/work_stealing.py [--profiles linear bimodal ...] [--rounds 25] [--seeds 1 2 3] [--out DIR]
              [--quick]
 Cost: about three minutes of a core; --quick shows the same in twenty seconds, on few rounds.
 Expected picture: without stealing clients are idle for a third to two thirds of a round, with it for 2 to 4 %; a round
@@ -26,11 +26,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import work_stealing_picture
-from edge_rllib.experiment.federation import federation
 from rich.console import Console
 from rich.progress import track
 
 from edge_rllib.config.load import load_run
+from edge_rllib.experiment.build import algorithm_config
+from edge_rllib.federated.build import without_ray
 from edge_rllib.federated.stealing.estimates import Estimates
 from edge_rllib.federated.stealing.network import uniform_network
 from edge_rllib.federated.stealing.policies import (
@@ -44,10 +45,11 @@ from edge_rllib.federated.stealing.policies import (
 )
 from edge_rllib.federated.stealing.speeds import Bimodal, Constant, Linear, LogNormal, SpeedProfile, Transient
 from edge_rllib.federated.stealing.virtual import RoundSetting, VirtualRound, simulate
+from edge_rllib.federated.vectors import load_vectors
 from edge_rllib.results import files
 from envs.arrays import I8
 
-N_CLIENTS = 8
+N_CLIENTS, N_EPISODES = 8, 50
 MESSAGE_S, PART_STEPS = 0.001, 50
 SCHEDULERS: dict[str, Scheduler] = {
     "static": Static(),
@@ -81,11 +83,13 @@ BATCHES = {"large": Batch(50, 0.0005), "small": Batch(4, 0.0005), "fast": Batch(
 
 def episode_lengths(n_rounds: int, seed: int) -> I8:
     """Return the lengths (rounds, clients, episodes) of a federation's episodes while it learns CartPole, in steps."""
-    run = load_run("run/federated_cartpole", {"seed": seed, "algorithm.n_clients": N_CLIENTS, "algorithm.n_faulty": 0})
-    learning = federation(run)
+    settings = {"seed": seed, "algorithm.n_clients": N_CLIENTS, "algorithm.n_faulty": 0}
+    learning = without_ray(algorithm_config(load_run("run/federated_cartpole", settings)))
     lengths = []
-    for _ in range(n_rounds):
-        lengths.append(learning.play().lengths)
+    for index in range(n_rounds):
+        learning.play()
+        load_vectors(learning.clients[0].networks.now, learning.policy())
+        lengths.append([client.play(index, N_EPISODES).n_steps for client in learning.clients])
     return np.array(lengths)
 
 
@@ -173,7 +177,7 @@ def main() -> None:
     """Play, write and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profiles", nargs="+", choices=PROFILES, default=list(PROFILES))
-    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--out", type=Path, default=Path("results/work_stealing"))
     parser.add_argument("--quick", action="store_true", help="8 rounds of one seed")
@@ -197,7 +201,7 @@ def main() -> None:
     files.write_json(given.out / "work_stealing.json", found)
     for path in work_stealing_picture.write(found, given.out):
         console.print(f"written: {path}")
-    console.print(work_stealing_picture.table(found))
+    print(work_stealing_picture.table(found))
 
 
 if __name__ == "__main__":

@@ -94,6 +94,7 @@ def draw_idle(found: Mapping[str, Any]) -> Figure:
     lower.set_ylabel("idle [% of the makespan]")
     lower.set_xticks(places, list(by_profile))
     upper.legend(frameon=False, fontsize=8, ncols=len(DRAWN), loc="upper left")
+    lower.set_ylim(0.0, 1.1 * 100.0 * max(row[name]["idle_frac"] for row in by_profile.values() for name in DRAWN))
     upper.set_ylim(0.0, 1.15 * max(row[name]["over_bound"] for row in by_profile.values() for name in DRAWN))
     return figure
 
