@@ -61,7 +61,7 @@ class Executor:
         self._clients, self._step_s = clients, step_s
         self._current: ChunkId | None = None
         self._is_cancelled = threading.Event()
-        for client in clients:
+        for client in {id(client.scenario): client for client in clients}.values():  # one for all with the same worlds
             client.prepare()
 
     def now_s(self) -> float:

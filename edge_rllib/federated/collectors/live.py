@@ -42,6 +42,7 @@ class Flight:
     lease: Lease
     sent_s: float
     is_alone: bool  # the member had nothing else to do
+    is_copy: bool  # others have the chunk, too
 
 
 @dataclass
@@ -220,10 +221,10 @@ class LiveRound:
                 self.unfit[number].add(member)
                 self._sweep()
             return False
-        self.n_leases[number] += 1
+        self.n_leases[number] += not is_copy
         if self.n_leases[number] > MOST_LEASES:
             raise StealingError(f"{chunk.label} was leased {MOST_LEASES} times and has no result")
-        self._fly(member, number, lease)
+        self._fly(member, number, lease, is_copy)
         return True
 
     def _can_check(self, member: int, name: ChunkId) -> bool:
@@ -245,13 +246,13 @@ class LiveRound:
                 self.unfit_check.setdefault(name, set()).add(member)
         return False
 
-    def _fly(self, member: int, number: int, lease: Lease) -> None:
+    def _fly(self, member: int, number: int, lease: Lease, is_copy: bool = False) -> None:
         now_s, is_alone = self._at(), not self.team.n_sent(member)
         speed = self.traces[member].speed_at(now_s - self.start_s)
         ticket = self.team.send(member, self.chunks[number], self.liar(lease.executor, self.chunks[number]), speed)
-        self.flights[ticket] = Flight(member, number, lease, now_s, is_alone)
+        self.flights[ticket] = Flight(member, number, lease, now_s, is_alone, is_copy)
         if self.pool.running[member] is None:
-            self.pool.running[member] = Running(number, now_s)
+            self.pool.running[member] = Running(number, now_s, is_copy=is_copy)
         self.n_messages += 1
 
     # Events
@@ -296,7 +297,7 @@ class LiveRound:
 
     def _runs_next(self, member: int, now_s: float) -> None:
         left = [flight for flight in self.flights.values() if flight.member == member]
-        self.pool.running[member] = Running(left[0].number, now_s) if left else None
+        self.pool.running[member] = Running(left[0].number, now_s, is_copy=left[0].is_copy) if left else None
 
     def _gone(self, member: int) -> None:
         """Take back what a member had, and let others have it."""

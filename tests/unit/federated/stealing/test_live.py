@@ -341,4 +341,5 @@ def test_late_copy_is_told_that_it_is_not_needed(make: Make) -> None:
     account = live.play()
 
     assert live.team.cancelled == [ChunkId(3, 0, 0)]
+    assert live.ledger.n_leased == 4 + 1  # the other two idle members make no third and fourth of it
     assert account.makespan_s < 0.5 * account.static_s
