@@ -5,7 +5,7 @@ Command: python experiments/explaboff_paper.py [--part tuning comparison ablatio
 Cost: 204 runs of one thread, 12 to 160 s of a core each: five hours of a core; --quick shows the same in a minute, on
 tiny runs.
 Expected picture: MPOff ends between the best rule and the myopic oracle on all settings, the learners with a replay on
-those with two servers; the reward adds nothing to the final cost (docs/explaboff.md).
+those with two servers; the reward adds nothing to the final cost, and harms at the paper's weights (docs/explaboff.md).
 
 Stop it with Ctrl-C, or by a signal to the first process: runs save themselves, and the same command goes on where they
 stopped; a finished run is never repeated. To report what is there: --processes 0. Each run is a result folder of its
