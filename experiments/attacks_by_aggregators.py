@@ -16,6 +16,7 @@ to --out: attacks_by_aggregators.json and .png.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,10 @@ ELSEWHERE = (
     "dissensus",  # need a graph
     "split",
 )
+OTHERS = ("centred_clipping", "monna", "self_centred_clipping")  # its radius is 1 without values; need a graph
 RULES = (
-    *(name for name in names("aggregator") if name not in ("monna", "self_centred_clipping")),  # these need a graph
+    *(name for name in names("aggregator") if name not in OTHERS),
+    "centred_clipping(radius=10.0, n_steps=3)",  # about as long as the gradients are
     "nnm > trimmed_mean",
     "nnm > coordinate_median",
     "nnm > geometric_median",
@@ -66,7 +69,7 @@ def cells_of(attacks: Sequence[str], rules: Sequence[str], seeds: Sequence[int],
 
 def name_of(attack: str, rule: str, seed: int) -> str:
     """Return the name of a run's file."""
-    return f"{attack}_{rule.replace(' > ', '-')}_{seed}"
+    return f"{attack}_{re.sub(r'[^a-z0-9_.=]+', '-', rule)}_{seed}"
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
     EPISODE_RETURN_MEAN,
     LEARNER_RESULTS,
+    NUM_AGENT_STEPS_SAMPLED,
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
 )
 
@@ -84,6 +85,8 @@ class Federated(BatchedAlgorithm):
         """Log what is told of a round, under the names that other algorithms have."""
         runners: dict[str, Any] = {EPISODE_RETURN_MEAN: report.honest_return}
         self.metrics.log_dict(runners, key=ENV_RUNNER_RESULTS, window=1)
+        agent_steps = (ENV_RUNNER_RESULTS, NUM_AGENT_STEPS_SAMPLED, "all")
+        self.metrics.log_value(agent_steps, report.n_agent_steps, reduce="sum")
         steps = (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME)
         self.metrics.log_value(steps, report.n_steps, reduce="lifetime_sum", with_throughput=True)
         figures = {

@@ -174,6 +174,7 @@ class Asynchronous(Rounds):
             honest_return=mean_return(told),
             effective_share=1.0,
             n_steps=sum(message.n_steps for message in told),
+            n_agent_steps=sum(message.n_agent_steps for message in told),
             n_refused=n_refused,
             aggregate_norm=float(whole.norm()),
             distance=float((whole - mean).norm()),

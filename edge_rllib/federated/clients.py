@@ -21,8 +21,8 @@ from edge_rllib.federated.stealing.chunks import Chunk, ChunkResult, result_of
 from edge_rllib.federated.vectors import Vectors, load_vectors, vector_of
 from edge_rllib.modules.shape import ObservationShape
 from envs.arrays import F4, F8, I8
+from envs.constants import EVALUATION_WORLD_ID
 from envs.errors import ConfigError
-from envs.rng import MAX_WORLD_ID
 from envs.scenario import Scenario, make
 from envs.world import WorldSpec
 
@@ -46,6 +46,7 @@ class Message(NamedTuple):
     effective_share: float
     mean_return: float  # of its episodes, mean over agents, not discounted
     n_steps: int  # of its worlds
+    n_agent_steps: int
     n_episodes: int
 
 
@@ -137,17 +138,20 @@ class Client:
         shares = []
         for module_id, streams in played.streams.items():
             module, vector = self.networks.now[module_id], job.order.vectors[module_id]
+            n_members = len(self.groups[module_id])  # who share an episode, and do not judge each other
             if job.order.older is None:
-                found = estimate(self.params, module, streams)
+                found = estimate(self.params, module, streams, n_members)
             else:
                 older = self.networks.older[module_id]
-                found = corrected(self.params, module, older, torch.zeros_like(vector), streams)
+                found = corrected(self.params, module, older, torch.zeros_like(vector), streams, n_members)
             vectors[VECTOR + module_id] = found.vector.numpy()
             shares.append(found.effective_share)
         if job.lie is not None:
             vectors = job.lie.forged(vectors)
+        n_steps = int(played.n_steps.sum())
         figures: dict[str, F8] = {"return": played.returns, "share": np.array([min(shares)])}
-        return result_of(job.chunk, job.chunk.size, int(played.n_steps.sum()), {**vectors, **figures})
+        figures["agent_steps"] = np.array([float(n_steps * self.spec.n_agents)])
+        return result_of(job.chunk, job.chunk.size, n_steps, {**vectors, **figures})
 
     def message(self, order: Order, lie: Callable[[Chunk], Lie | None] | None = None) -> Message:
         """Execute all chunks of a round, one after another, and return the estimate."""
@@ -189,7 +193,7 @@ class Client:
         most = max(len(sizes) * max(sizes) for sizes in self.sizes.values())
         widest = max(max(sizes) for sizes in self.sizes.values())
         first = (round_ * self.n_clients + self.index) * most
-        if first + most > MAX_WORLD_ID:
+        if first + most > EVALUATION_WORLD_ID:
             raise ConfigError(
                 f"round {round_} of {self.n_clients} clients with up to {most} episodes: worlds have no names left"
             )
@@ -278,7 +282,9 @@ def combined(results: Sequence[ChunkResult], known: Vectors | None) -> Message:
         vectors[module_id] = (mean if known is None else mean + known[module_id]).float()
     share = float(np.median([result.arrays["share"][0] for result in results]))
     mean_return = sum(float(result.arrays["return"].sum()) for result in results) / n_episodes
-    return Message(vectors, share, mean_return, sum(result.n_steps for result in results), n_episodes)
+    n_agent_steps = int(sum(result.arrays["agent_steps"][0] for result in results))
+    n_steps = sum(result.n_steps for result in results)
+    return Message(vectors, share, mean_return, n_steps, n_agent_steps, n_episodes)
 
 
 @contextmanager

@@ -137,6 +137,7 @@ class Peers(Rounds):
             honest_return=mean_return(messages),
             effective_share=self._share,
             n_steps=sum(message.n_steps for message in messages),
+            n_agent_steps=sum(message.n_agent_steps for message in messages),
             n_refused=n_refused,
             aggregate_norm=float(found.norm()),
             distance=float((found - mean).norm()),

@@ -150,6 +150,7 @@ class Regions(Rounds):
             honest_return=mean_return(list(told.values())),
             effective_share=self._share,
             n_steps=sum(message.n_steps for message in told.values()),
+            n_agent_steps=sum(message.n_agent_steps for message in told.values()),
             n_refused=n_refused,
             aggregate_norm=float(found.norm()),
             distance=float((found - mean).norm()),

@@ -60,6 +60,7 @@ class Report(NamedTuple):
     honest_return: float  # mean over honest clients
     effective_share: float  # median over clients that sent something
     n_steps: int  # of all honest clients
+    n_agent_steps: int  # likewise
     n_refused: int  # vectors with NaN or infinity, or not complete, each counted as a crash for the round
     aggregate_norm: float
     distance: float  # of the aggregate to the mean of honest vectors
@@ -265,6 +266,7 @@ class Server(Rounds):
             honest_return=mean_return(told),
             effective_share=self._share,
             n_steps=sum(message.n_steps for message in told),
+            n_agent_steps=sum(message.n_agent_steps for message in told),
             n_refused=n_refused,
             aggregate_norm=float(whole.norm()),
             distance=float((whole - mean).norm()),

@@ -76,6 +76,7 @@ def test_poles_are_balanced_with_a_liar_among_four_clients(mode):
     figures = result["learners"]["__all_modules__"]["federated"]
     assert result["env_runners"]["episode_return_mean"] > 300.0
     assert figures["rounds"] == 35
+    assert result["env_runners"]["num_agent_steps_sampled"]["all"] > 35  # of the last round
     assert figures["aggregate_less_honest_mean_norm"] < 100.0  # lies of 386 numbers up to 1000 are kept away
     assert algorithm.evaluate()["env_runners"]["world"]["balanced_steps_mean"] > 300.0
     algorithm.stop()

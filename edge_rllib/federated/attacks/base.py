@@ -89,7 +89,7 @@ class Attack(ABC):
 
 
 def _blind() -> str:
-    return "blind attacks: large_noise, gaussian, sign_flip(of=own), nan_inf, replay, free_rider"
+    return "blind attacks: large_noise, gaussian, sign_flip(of=own), nan_inf, replay, free_rider, fed_scs_pg"
 
 
 def distances(left: Tensor, right: Tensor) -> Tensor:

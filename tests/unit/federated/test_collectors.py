@@ -66,7 +66,12 @@ def test_estimate_is_the_mean_of_its_chunks():
     # two episodes with (1, 2) and one with (4, 8): ((2 + 4) / 3, (4 + 8) / 3), and what was known
     chunks = [Chunk("run", 0, 0, i, 0, 0, horizon=9, n_episodes=n) for i, n in enumerate((2, 1))]
     arrays = [
-        {"vector/a": np.array(v, np.float32), "return": np.array(r), "share": np.array([s])}
+        {
+            "vector/a": np.array(v, np.float32),
+            "return": np.array(r),
+            "share": np.array([s]),
+            "agent_steps": np.full(1, 15.0),
+        }
         for v, r, s in (((1.0, 2.0), (3.0, 5.0), 0.25), ((4.0, 8.0), (10.0,), 0.75))
     ]
     results = [result_of(c, c.size, 5, a) for c, a in zip(chunks, arrays, strict=True)]
@@ -74,7 +79,7 @@ def test_estimate_is_the_mean_of_its_chunks():
     message = combined(results, {"a": torch.tensor([10.0, 20.0])})
 
     assert message.vectors["a"].tolist() == [12.0, 24.0]
-    assert (message.mean_return, message.n_steps, message.n_episodes) == (6.0, 10, 3)
+    assert (message.mean_return, message.n_steps, message.n_agent_steps, message.n_episodes) == (6.0, 10, 30, 3)
     assert message.effective_share == 0.5
 
 
