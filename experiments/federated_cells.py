@@ -114,6 +114,7 @@ def _play(cell: Cell, out: Path) -> str:
     torch.set_num_threads(1)
     settings = cell.settings()
     config = algorithm_config(settings)
+    without_ray(config).play()  # kernels are compiled, or loaded, before time is taken
     federation = without_ray(config)
     rows = np.array(list(_rounds(federation, cell.n_episodes)))
     judged = _judge(federation)
