@@ -9,7 +9,7 @@ lose some to what hides (alie, min_max and the adaptive ones); nnm in front of a
 Method. Settings of tune_configs/run/federated_cartpole.yaml, but 15 clients, the least that bulyan can serve with 3
 liars, of which the first 3 attack, and a server; 250 episodes of each client. A cell shows the greedy return of the
 last policy in 128 held-out worlds, as a share of that of a mean among honest clients. Rules are given f = 3. Attacks
-that only clients on a graph can make are left out, and so are those on stolen chunks, and faults of messages. Written
+that only clients on a graph can make are left out, and so are those on stolen chunks. Written
 to --out: attacks_by_aggregators.json and .png.
 """
 
@@ -33,9 +33,6 @@ RUN = "run/federated_cartpole"
 N_CLIENTS = 15
 ELSEWHERE = (
     "chunk_poisoning",  # needs stealing
-    "crash",  # of messages and nodes, not of what they say
-    "delay",
-    "omission",
     "dissensus",  # need a graph
     "split",
 )

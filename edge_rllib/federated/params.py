@@ -12,9 +12,6 @@ from edge_rllib.algorithms import checks
 from edge_rllib.algorithms.settings import RunSettings
 from edge_rllib.federated.algorithm import FederatedConfig
 from edge_rllib.federated.asynchronous import Asynchronous, AsynchronousParams, Clock
-from edge_rllib.federated.attacks.base import Attack
-from edge_rllib.federated.attacks.chunk import ChunkPoisoning
-from edge_rllib.federated.attacks.data import DataAttack
 from edge_rllib.federated.attacks.read import attack as read_attack
 from edge_rllib.federated.attacks.schedule import FixedSet, MovingSet
 from edge_rllib.federated.clients import Client
@@ -74,15 +71,13 @@ class FederatedParams:
         checks.positive(self, "n_clients", "rounds_per_iteration")
         checks.not_negative(self, "n_faulty", "n_agreement_rounds", "attackers_move_every_rounds")
         if self.attack != "none":
-            self._read_attack()
+            read_attack(self.attack, "algorithm.attack")
+            if not self.n_faulty:
+                raise ConfigError(
+                    f"algorithm.attack = {self.attack!r} with n_faulty = 0: nobody attacks; expected 1 or more"
+                )
         for text in (self.aggregator, self.agreement):
             pipeline(text)
-
-    def _read_attack(self) -> Attack | DataAttack | ChunkPoisoning:
-        found = read_attack(self.attack, "algorithm.attack")
-        if not isinstance(found, (Attack, DataAttack, ChunkPoisoning)):
-            raise ConfigError(f"algorithm.attack = {self.attack!r}: expected an attack on vectors, data or chunks")
-        return found
 
     def federation(self, clients: Sequence[Client], start: Vectors, seed: int) -> Rounds:
         """Return the rounds of the mode; what does not fit each other raises ConfigError."""
@@ -92,7 +87,7 @@ class FederatedParams:
             every = self.attackers_move_every_rounds
             sets = (self.n_clients, self.n_faulty)
             schedule = MovingSet(*sets, every_rounds=every, seed=seed) if every else FixedSet(*sets)
-            faults = Faults(self._read_attack(), schedule, rule, seed)
+            faults = Faults(read_attack(self.attack), schedule, rule, seed)
         own_seed = key_from_seed(seed, "federation") % 2**63
         collector = self.stealing.collect_with(clients, self.n_faulty, self.mode == "central", own_seed)
         try:

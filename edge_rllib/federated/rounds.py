@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import time
@@ -133,7 +134,7 @@ class Rounds(ABC):
         return {
             "round": self.round,
             "vectors": {name: vector.clone() for name, vector in self.vectors.items()},
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "optimizers": {name: copy.deepcopy(each.state_dict()) for name, each in self.optimizers.items()},
             "plan": self.plan.get_state(),
             "generator": self._generator.get_state(),
             "older": self._older,
@@ -292,5 +293,5 @@ def _accepted(vectors: Tensor, senders: Sequence[int] | None = None) -> Tensor:
     if not is_finite.all():
         rows = torch.nonzero(~is_finite)[:, 0].tolist()
         unsound = rows if senders is None else [senders[row] for row in rows]
-        log.warning("clients %s sent NaN or infinity: left out", unsound)
+        log.warning("clients %s sent nothing, or NaN or infinity: left out", unsound)
     return is_finite

@@ -116,10 +116,16 @@ def test_clients_learn_in_a_world_with_amounts():
     [
         ({"aggregator": "krum"}, ConfigError, r"krum: n = 4 clients of which f = 1"),
         ({"aggregator": "kruum"}, UnknownName, "did you mean 'krum'"),
-        ({"attack": "crash"}, ConfigError, "expected an attack on vectors, data or chunks"),
         ({"attack": "dissensus"}, ConfigError, "expected a decentralised run"),
         ({"mode": "decentralised", "graph": "ring", "n_faulty": 2}, ConfigError, "client 0 hears 3 vectors"),
         ({"n_faulty": -1}, ConfigError, "n_faulty"),
+        ({"n_faulty": 0}, ConfigError, "nobody attacks"),
+        (
+            {"mode": "asynchronous", "estimator": {"correction": "page"}},
+            ConfigError,
+            "correction = page without rounds",
+        ),
+        ({"mode": "hierarchical", "regions": RegionsParams(3, "mean", 1, 0)}, ConfigError, "region 0 has 1 clients"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_a_line(changes, error, message):

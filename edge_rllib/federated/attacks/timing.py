@@ -13,6 +13,11 @@ from edge_rllib.federated.attacks.base import refuse_unless
 class TimingFault(ABC):
     """Says which round's vector of a faulty client arrives. A subclass is a frozen record."""
 
+    @property
+    def longest_rounds(self) -> int:
+        """Return how many rounds old a vector that arrives can be."""
+        return 0
+
     @abstractmethod
     def arriving(self, round_index: int, generator: np.random.Generator) -> int | None:
         """Return the round whose vector arrives in a round (from 0); None for silence."""
@@ -57,6 +62,11 @@ class Delay(TimingFault):
 
     def __post_init__(self) -> None:
         refuse_unless(self.rounds >= 1, self, f"rounds = {self.rounds}", "1 or more")
+
+    @property
+    def longest_rounds(self) -> int:
+        """Return the delay."""
+        return self.rounds
 
     def arriving(self, round_index: int, generator: np.random.Generator) -> int | None:
         """Return an earlier round, or None in the first ones."""

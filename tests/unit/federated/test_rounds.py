@@ -261,3 +261,44 @@ def test_a_pole_is_balanced_after_a_few_hundred_episodes(server):
 
     assert np.mean(found[:3]) < 40.0
     assert np.mean(found[-5:]) > 150.0
+
+
+def test_a_client_that_falls_silent_is_one_that_is_not_there(server):
+    # three of four clients are heard from the second round on, and the rule then has nobody left to make up for
+    given = {"n_clients": 4, "n_faulty": 1, "aggregator": "trimmed_mean", "correction": "none"}
+    silent = server(**given, attack="crash(round=1)")
+
+    found = [silent.play().n_refused for _ in range(3)]
+
+    assert found == [0, 1, 1]
+
+
+def test_a_delayed_vector_is_that_of_an_earlier_round(server):
+    late = server(n_clients=3, n_faulty=1, aggregator="coordinate_median", attack="delay(rounds=2)")
+    (name,) = late.vectors
+    told = torch.arange(12, dtype=torch.float32).reshape(4, 3)  # of four rounds: three clients, a number each
+
+    heard = [late.faults.forged(round_, name, told[round_].unsqueeze(-1), range(3), 1, None) for round_ in range(4)]
+
+    assert [vectors[1:, 0].tolist() for vectors in heard] == told[:, 1:].tolist()  # the honest ones
+    assert [vectors[0, 0].isnan().item() for vectors in heard[:2]] == [True, True]
+    assert [vectors[0, 0].item() for vectors in heard[2:]] == [0.0, 3.0]
+
+
+def test_what_is_delayed_survives_a_checkpoint(server):
+    given = {"n_clients": 4, "n_faulty": 1, "aggregator": "trimmed_mean", "attack": "delay(rounds=2)"}
+    first, second = server(**given), server(**given)
+    reports(first, 3)
+    second.set_state(first.get_state())
+
+    assert reports(first, 2) == reports(second, 2)
+
+
+@pytest.mark.parametrize("attack", ["omission(prob=0.5)", "crash(round=1)", "delay"])
+def test_clients_on_a_graph_make_up_for_one_that_is_silent_or_late(server, attack):
+    peers = server(n_clients=5, n_faulty=1, aggregator="trimmed_mean", attack=attack, graph="complete")
+
+    found = reports(peers, 4)
+
+    assert sum(report.n_refused for report in found) > 0
+    assert all(np.isfinite(report.aggregate_norm) for report in found)
