@@ -103,7 +103,8 @@ def draw_heat_map(found: Mapping[str, Any]) -> Figure:
     for row, column in np.ndindex(kept.shape):
         if np.isfinite(kept[row, column]):
             value = 100.0 * kept[row, column]
-            axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=7)
+            ink = "#ffffff" if abs(value - 50.0) > 38.0 else "#000000"  # on the dark ends of the colours
+            axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=7, color=ink)
     axes.set_xticks(range(len(rules)), rules, rotation=60, ha="right", fontsize=8)
     axes.set_yticks(range(len(attacks)), attacks, fontsize=8)
     figure.colorbar(image, ax=axes, label="return kept [%]", shrink=0.6)
