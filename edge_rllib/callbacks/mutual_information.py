@@ -45,6 +45,7 @@ SHARE = "share_of_reward"
 TERM_MEMORY = 512  # values of earlier batches that count in the term's deviation, which grows as estimators learn
 REWARD_MEMORY = 100_000  # likewise in that of rewards, which may be rare
 LOOK_ROWS = 256  # rows of each buffer on which estimates are logged
+LOOK_ENV_STEPS = 1000  # between two such looks; logs in between repeat the last one
 LEAST_STD = 1e-8  # below it a term or a reward is constant
 
 
@@ -77,6 +78,8 @@ class MutualInformationReward(RewardTerm):
         self._raw_seen: Moments | None = None  # of the term as it is, (1,)
         self._reward_seen: Moments | None = None
         self._sums: defaultdict[str, list[float]] = defaultdict(list)  # figures of batches since the last log
+        self._looked: dict[str, dict[Data, float]] = {}  # estimates on buffers by bound, as last seen
+        self._look_at = 0  # environment steps from which on to look again
 
     def observe(self, rows: JointRows, world_ids: I8) -> None:
         """Judge the episodes that end in a fragment, and fit the estimators as often as its steps allow."""
@@ -208,9 +211,12 @@ class MutualInformationReward(RewardTerm):
         """Return the estimates on each kind of data, the size of the term, and the state of the buffers."""
         found = {name: float(np.mean(values)) for name, values in self._sums.items()}
         self._sums.clear()
-        for key, bound in self.bounds.items():
-            if bound.fitted.n_fitted:
-                found |= self._estimates(key, bound, found)
+        fitted = {key: bound for key, bound in self.bounds.items() if bound.fitted.n_fitted}
+        if self.env_steps >= self._look_at or set(fitted) != set(self._looked):
+            self._looked = {key: self._look(bound) for key, bound in fitted.items()}
+            self._look_at = self.env_steps + LOOK_ENV_STEPS
+        for key, bound in fitted.items():
+            found |= self._estimates(key, bound, found)
         for data, buffer in self.buffers.items():
             found[f"{data}_rows"] = float(buffer.n_rows)
             found[f"{data}_episodes"] = float(len(buffer))
@@ -224,18 +230,22 @@ class MutualInformationReward(RewardTerm):
 
     def _estimates(self, key: str, bound: Bound, found: dict[str, float]) -> dict[str, float]:
         """Return a bound's estimates on buffers, and the gap between the data of its fit and the batch."""
-        looks = self._looks()
-        estimates = {}
-        for data, buffer in self.buffers.items():
-            n_rows = min(LOOK_ROWS, buffer.n_rows)
-            if n_rows >= 2:
-                drawn = self._steps(buffer.draw(n_rows, looks, with_replacement=False))
-                estimates[data] = bound.values(drawn, looks).mean().item()
+        estimates = self._looked[key]
         result = {f"{key}_on_{data}_{bound.unit}": value for data, value in estimates.items()}
         on_batch = f"{key}_on_batch_{bound.unit}"
         if bound.params.data in estimates and on_batch in found:
             result[f"{key}_gap_{bound.unit}"] = estimates[bound.params.data] - found[on_batch]
         return result
+
+    def _look(self, bound: Bound) -> dict[Data, float]:
+        """Return a bound's estimates on some rows of each buffer."""
+        looks, estimates = self._looks(), {}
+        for data, buffer in self.buffers.items():
+            n_rows = min(LOOK_ROWS, buffer.n_rows)
+            if n_rows >= 2:
+                drawn = self._steps(buffer.draw(n_rows, looks, with_replacement=False))
+                estimates[data] = bound.values(drawn, looks).mean().item()
+        return estimates
 
     def get_state(self) -> dict[str, Any]:
         """Return everything that the future depends on, open episodes included."""
@@ -248,6 +258,7 @@ class MutualInformationReward(RewardTerm):
             "counters": (self.env_steps, self.n_episodes, self._owed_steps),
             "generators": [g.bit_generator.state for g in (self._draws, self._orders, self._cuts)],
             "seen": copy.deepcopy((self._raw_seen, self._reward_seen)),
+            "looked": (copy.deepcopy(self._looked), self._look_at),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -263,6 +274,7 @@ class MutualInformationReward(RewardTerm):
         for generator, saved in zip((self._draws, self._orders, self._cuts), state["generators"], strict=True):
             generator.bit_generator.state = saved
         self._raw_seen, self._reward_seen = copy.deepcopy(state["seen"])
+        self._looked, self._look_at = copy.deepcopy(state.get("looked", ({}, 0)))  # earlier ones lack it
 
     def _models(self) -> dict[str, Bound | Entropies]:
         entropies = {"entropies": self.entropies} if self.entropies is not None else {}
