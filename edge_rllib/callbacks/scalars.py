@@ -75,6 +75,15 @@ def world_tag(name: str) -> str:
     return f"world/{name}"
 
 
+def _federated_tag(name: str) -> str:
+    """Return the tag of a figure of rounds: what the ledger counted, where clients' time went, or the rest."""
+    if name.startswith("ledger_"):
+        return f"ledger/{name.removeprefix('ledger_')}"
+    if name.startswith("round_") and name.endswith("_frac"):
+        return f"round_time/{name.removeprefix('round_')}"
+    return f"federated/{name}"
+
+
 def scalars(result: Mapping[str, Any]) -> dict[str, float]:
     """Return the tags and values of one RLlib result; values that are missing or NaN are left out."""
     found: dict[str, float] = {}
@@ -91,6 +100,8 @@ def scalars(result: Mapping[str, Any]) -> dict[str, float]:
                 found[f"learning/{module}/{_LEARNING.get(name, name)}"] = value
     for term, figures in result.get("learners", {}).get("__all_modules__", {}).get("reward_terms", {}).items():
         found |= {f"{term}/{name}": value for name, value in figures.items()}
+    for name, value in result.get("learners", {}).get("__all_modules__", {}).get("federated", {}).items():
+        found[_federated_tag(name)] = value
     iteration_s = result.get("time_this_iter_s", 0.0)
     if iteration_s:
         shares = {tag: result.get("timers", {}).get(key, math.nan) / iteration_s for key, tag in _TIMERS.items()}

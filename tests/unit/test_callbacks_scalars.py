@@ -59,6 +59,17 @@ def test_figures_of_a_reward_term_have_a_group_of_its_name() -> None:
     assert scalars({"learners": learners}) == {"mutual_information/share_of_reward": 0.1}
 
 
+def test_figures_of_federated_rounds_are_grouped_by_what_they_tell() -> None:
+    figures = {"idle_frac": 0.02, "round_stolen_frac": 0.3, "round_s": 1.5, "ledger_crashed": 2.0, "static_s": math.nan}
+
+    assert scalars({"learners": {"__all_modules__": {"federated": figures}}}) == {
+        "federated/idle_frac": 0.02,
+        "federated/round_s": 1.5,
+        "round_time/stolen_frac": 0.3,
+        "ledger/crashed": 2.0,
+    }
+
+
 def test_tensorboard_reads_what_was_written(tmp_path: Path) -> None:
     with TensorBoard(tmp_path) as board:
         board.scalars({"return/mean": 3.0}, 100)
