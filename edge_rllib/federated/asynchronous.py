@@ -21,7 +21,7 @@ from edge_rllib.federated.clients import Client, Message, Order
 from edge_rllib.federated.estimators import EstimatorParams
 from edge_rllib.federated.faults import Faults
 from edge_rllib.federated.pipeline import Pipeline
-from edge_rllib.federated.rounds import Report, Rounds, StepParams, _accepted, mean_return
+from edge_rllib.federated.rounds import Report, Rounds, StepParams, _accepted
 from edge_rllib.federated.stealing.speeds import SpeedProfile
 from edge_rllib.federated.vectors import Vectors
 from edge_rllib.ops.aggregation.base import Received
@@ -144,8 +144,6 @@ class Asynchronous(Rounds):
     def _aggregate(self, buffer: Sequence[Sent], n_refused: int) -> Report:
         faulty = () if self.faults is None else self.faults.clients(self.round)
         told = [sent.message for sent in buffer if sent.client not in faulty]
-        if not told:
-            raise EdgeError(f"move {self.round}: none of the vectors is an honest client's")
         stale = torch.tensor([self.round - sent.move for sent in buffer], dtype=torch.float64)
         weights = (1.0 + stale) ** -self.values.stale_exponent
         senders, aggregates = [sent.client for sent in buffer], {}
@@ -165,20 +163,7 @@ class Asynchronous(Rounds):
             aggregates[name] = self.pipeline(received)
         self._move(True, {name: vector.clone() for name, vector in self.vectors.items()}, aggregates)
         self.round += 1
-        whole = torch.cat(list(aggregates.values()))
-        mean = torch.cat([torch.stack([message.vectors[name] for message in told]).mean(0) for name in aggregates])
-        return Report(
-            round=self.round - 1,
-            is_large=True,
-            n_episodes=self.params.large_episodes,
-            honest_return=mean_return(told),
-            effective_share=1.0,
-            n_steps=sum(message.n_steps for message in told),
-            n_agent_steps=sum(message.n_agent_steps for message in told),
-            n_refused=n_refused,
-            aggregate_norm=float(whole.norm()),
-            distance=float((whole - mean).norm()),
-        )
+        return self._report(True, told, aggregates, n_refused)
 
     def policy(self) -> Vectors:
         """Return the parameters that are judged."""

@@ -17,7 +17,7 @@ from edge_rllib.federated.collectors.base import Collector
 from edge_rllib.federated.estimators import EstimatorParams
 from edge_rllib.federated.faults import Faults
 from edge_rllib.federated.pipeline import Pipeline
-from edge_rllib.federated.rounds import Report, Rounds, StepParams, mean_return
+from edge_rllib.federated.rounds import Report, Rounds, StepParams
 from edge_rllib.federated.stealing.accounting import Kind
 from edge_rllib.federated.vectors import Vectors
 from edge_rllib.ops.aggregation.coordinates import median
@@ -99,7 +99,9 @@ class Peers(Rounds):
                 n_refused += int(agreed.n_refused.sum())
         self._share = float(np.median([message.effective_share for message in messages]))
         self.round += 1
-        return self._report(is_large, [messages[k] for k in honest], honest, aggregates, diameters, n_refused)
+        found = {name: rows[honest].mean(0) for name, rows in aggregates.items()}
+        apart, agreed_apart = (float(torch.stack([each[place] for each in diameters]).max()) for place in (0, -1))
+        return self._report(is_large, [messages[k] for k in honest], found, n_refused, (apart, agreed_apart))
 
     def _messages(self, is_large: bool, before: Vectors) -> list[Message]:
         """Return what all clients have to say."""
@@ -117,33 +119,6 @@ class Peers(Rounds):
         """Return what the honest make of what they hear in some rounds, lies included."""
         liars = None if self.faults is None else self.faults.nodes(self.round, f"{name} {what}", vectors, self.n_faulty)
         return agree(vectors, self.neighbours, rule, self.n_faulty, n_rounds, liars, self._generator)
-
-    def _report(
-        self,
-        is_large: bool,
-        messages: Sequence[Message],
-        honest: Sequence[int],
-        aggregates: Vectors,
-        diameters: Sequence[Tensor],
-        n_refused: int,
-    ) -> Report:
-        params = self.params
-        mean = torch.cat([torch.stack([m.vectors[name] for m in messages]).mean(0) for name in aggregates])
-        found = torch.cat([rows[list(honest)].mean(0) for rows in aggregates.values()])
-        return Report(
-            round=self.round - 1,
-            is_large=is_large,
-            n_episodes=params.large_episodes if is_large else params.small_episodes,
-            honest_return=mean_return(messages),
-            effective_share=self._share,
-            n_steps=sum(message.n_steps for message in messages),
-            n_agent_steps=sum(message.n_agent_steps for message in messages),
-            n_refused=n_refused,
-            aggregate_norm=float(found.norm()),
-            distance=float((found - mean).norm()),
-            diameter_before=float(torch.stack([each[0] for each in diameters]).max()),
-            diameter=float(torch.stack([each[-1] for each in diameters]).max()),
-        )
 
     def policy(self) -> Vectors:
         """Return the parameters that are judged: in each coordinate the median of all clients, whoever they are."""

@@ -18,7 +18,7 @@ from edge_rllib.federated.collectors.base import Collector
 from edge_rllib.federated.estimators import EstimatorParams
 from edge_rllib.federated.faults import Faults
 from edge_rllib.federated.pipeline import Pipeline
-from edge_rllib.federated.rounds import Report, Rounds, StepParams, _accepted, mean_return
+from edge_rllib.federated.rounds import Report, Rounds, StepParams, _accepted
 from edge_rllib.federated.vectors import Vectors
 from edge_rllib.ops.aggregation.base import Received
 from envs.errors import ConfigError, EdgeError
@@ -90,8 +90,9 @@ class Regions(Rounds):
             for name, vector in self.policy().items():
                 self.vectors[name].copy_(vector)
         faulty = () if self.faults is None else self.faults.clients(self.round - 1)
-        told = {k: message for k, message in messages.items() if k not in faulty}
-        return self._report(is_large, told, aggregates, n_refused, apart, 0.0 if is_joined else apart)
+        told = [message for k, message in messages.items() if k not in faulty]
+        found = {name: rows.mean(0) for name, rows in aggregates.items()}
+        return self._report(is_large, told, found, n_refused, (apart, 0.0 if is_joined else apart))
 
     def _messages(self, is_large: bool, before: Vectors) -> dict[int, Message]:
         """Return what clients have to say; one without all of its chunks says nothing."""
@@ -129,34 +130,6 @@ class Regions(Rounds):
                 self.pipeline(Received(received[is_sound], n_faulty, previous=previous, generator=self._generator))
             )
         return torch.stack(rows), n_refused
-
-    def _report(
-        self,
-        is_large: bool,
-        told: dict[int, Message],
-        aggregates: Vectors,
-        n_refused: int,
-        before: float,
-        after: float,
-    ) -> Report:
-        if not told:
-            raise EdgeError(f"round {self.round - 1}: no honest client has a result")
-        mean = torch.cat([torch.stack([m.vectors[name] for m in told.values()]).mean(0) for name in aggregates])
-        found = torch.cat([rows.mean(0) for rows in aggregates.values()])
-        return Report(
-            round=self.round - 1,
-            is_large=is_large,
-            n_episodes=self.params.large_episodes if is_large else self.params.small_episodes,
-            honest_return=mean_return(list(told.values())),
-            effective_share=self._share,
-            n_steps=sum(message.n_steps for message in told.values()),
-            n_agent_steps=sum(message.n_agent_steps for message in told.values()),
-            n_refused=n_refused,
-            aggregate_norm=float(found.norm()),
-            distance=float((found - mean).norm()),
-            diameter_before=before,
-            diameter=after,
-        )
 
     def policy(self) -> Vectors:
         """Return what the cloud makes of the regions' parameters, which is what is judged."""

@@ -129,6 +129,34 @@ class Rounds(ABC):
             vector.grad = aggregates[name]
             self.optimizers[name].step()
 
+    def _report(
+        self,
+        is_large: bool,
+        told: Sequence[Message],
+        aggregates: Vectors,
+        n_refused: int,
+        diameters: tuple[float, float] = (0.0, 0.0),
+    ) -> Report:
+        """Return what is told of the round that has just ended: of honest messages, and of aggregates (d,)."""
+        if not told:
+            raise EdgeError(f"round {self.round - 1}: no honest client has a result")
+        found = torch.cat(list(aggregates.values()))
+        mean = torch.cat([torch.stack([m.vectors[name] for m in told]).mean(0) for name in aggregates])
+        return Report(
+            round=self.round - 1,
+            is_large=is_large,
+            n_episodes=self.params.large_episodes if is_large else self.params.small_episodes,
+            honest_return=mean_return(told),
+            effective_share=self._share,
+            n_steps=sum(message.n_steps for message in told),
+            n_agent_steps=sum(message.n_agent_steps for message in told),
+            n_refused=n_refused,
+            aggregate_norm=float(found.norm()),
+            distance=float((found - mean).norm()),
+            diameter_before=diameters[0],
+            diameter=diameters[1],
+        )
+
     def get_state(self) -> dict[str, Any]:
         """Return everything that the next rounds depend on; clients have no state of their own."""
         return {
@@ -206,8 +234,6 @@ class Server(Rounds):
         messages, weights, n_missing = self._messages(order)
         faulty = () if self.faults is None else self.faults.clients(self.round)
         told = [message for client, message in messages.items() if client not in faulty]
-        if not told:
-            raise EdgeError(f"round {self.round}: no honest client has a result")
         aggregates, n_refused = {}, n_missing
         with self._phase(Kind.AGGREGATION):
             for name in vectors:
@@ -226,7 +252,7 @@ class Server(Rounds):
             self._move(is_large, vectors, aggregates)
         self._share = float(np.median([message.effective_share for message in messages.values()]))
         self.round += 1
-        return self._report(order, told, aggregates, n_refused)
+        return self._report(is_large, told, aggregates, n_refused)
 
     def _messages(self, order: Order) -> tuple[dict[int, Message], Tensor | None, int]:
         """Return what clients have to say, how much it counts (n,), and how many of them crashed.
@@ -255,23 +281,6 @@ class Server(Rounds):
             return vectors
         aggregate = None if self._last is None else self._last[name]
         return self.faults.forged(self.round, name, vectors, list(messages), self.n_faulty, aggregate)
-
-    def _report(self, order: Order, told: Sequence[Message], aggregates: Vectors, n_refused: int) -> Report:
-        params = self.params
-        whole = torch.cat(list(aggregates.values()))
-        mean = torch.cat([torch.stack([m.vectors[name] for m in told]).mean(0) for name in aggregates])
-        return Report(
-            round=order.round,
-            is_large=order.is_large,
-            n_episodes=params.large_episodes if order.is_large else params.small_episodes,
-            honest_return=mean_return(told),
-            effective_share=self._share,
-            n_steps=sum(message.n_steps for message in told),
-            n_agent_steps=sum(message.n_agent_steps for message in told),
-            n_refused=n_refused,
-            aggregate_norm=float(whole.norm()),
-            distance=float((whole - mean).norm()),
-        )
 
     def policy(self) -> Vectors:
         """Return the parameters that are judged."""
