@@ -21,7 +21,7 @@ from edge_rllib.federated.clients import Client, Message, Order
 from edge_rllib.federated.estimators import EstimatorParams
 from edge_rllib.federated.faults import Faults
 from edge_rllib.federated.pipeline import Pipeline
-from edge_rllib.federated.rounds import Report, Rounds, StepParams, _accepted
+from edge_rllib.federated.rounds import Report, Rounds, StepParams, accepted
 from edge_rllib.federated.stealing.speeds import SpeedProfile
 from edge_rllib.federated.vectors import Vectors
 from edge_rllib.ops.aggregation.base import Received
@@ -152,7 +152,7 @@ class Asynchronous(Rounds):
             last = None if self._last is None else self._last[name]
             if self.faults is not None:
                 vectors = self.faults.forged(self.round, name, vectors, senders, self.n_faulty, last)
-            is_sound = _accepted(vectors)
+            is_sound = accepted(vectors)
             n_unsound = len(vectors) - int(is_sound.sum())
             n_refused += n_unsound
             n_faulty = max(0, self.n_faulty - n_unsound)

@@ -18,7 +18,7 @@ from edge_rllib.federated.collectors.base import Collector
 from edge_rllib.federated.estimators import EstimatorParams
 from edge_rllib.federated.faults import Faults
 from edge_rllib.federated.pipeline import Pipeline
-from edge_rllib.federated.rounds import Report, Rounds, StepParams, _accepted
+from edge_rllib.federated.rounds import Report, Rounds, StepParams, accepted
 from edge_rllib.federated.vectors import Vectors
 from edge_rllib.ops.aggregation.base import Received
 from envs.errors import ConfigError, EdgeError
@@ -120,7 +120,7 @@ class Regions(Rounds):
             if not heard:
                 raise EdgeError(f"round {self.round}: no client of region {number} has a result")
             received = torch.stack(heard)
-            is_sound = _accepted(received)
+            is_sound = accepted(received)
             n_silent = len(members) - int(is_sound.sum())  # who crashed or sent NaN is one of the faulty
             n_refused += len(heard) - int(is_sound.sum())
             n_faulty = max(0, self.n_faulty - n_silent)

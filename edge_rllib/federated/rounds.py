@@ -238,7 +238,7 @@ class Server(Rounds):
         with self._phase(Kind.AGGREGATION):
             for name in vectors:
                 sent = self._sent(name, messages)
-                is_sound = _accepted(sent, list(messages))
+                is_sound = accepted(sent, list(messages))
                 n_unsound = len(sent) - int(is_sound.sum())
                 n_refused += n_unsound
                 # who sends what cannot be a gradient is a faulty one
@@ -294,7 +294,7 @@ def mean_return(messages: Sequence[Message]) -> float:
     return total / n_episodes if n_episodes else math.nan
 
 
-def _accepted(vectors: Tensor, senders: Sequence[int] | None = None) -> Tensor:
+def accepted(vectors: Tensor, senders: Sequence[int] | None = None) -> Tensor:
     """Return which vectors are finite, (n,); who sent the others counts as crashed for the round."""
     is_finite = vectors.isfinite().all(-1)
     if not is_finite.any():

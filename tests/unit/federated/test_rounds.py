@@ -12,7 +12,7 @@ from edge_rllib.federated.attacks.data import RewardFlip
 from edge_rllib.federated.clients import Order
 from edge_rllib.federated.episodes import Spoiling, log_probs
 from edge_rllib.federated.estimators import Plan, corrected, estimate
-from edge_rllib.federated.rounds import _accepted
+from edge_rllib.federated.rounds import accepted
 from edge_rllib.federated.vectors import gradient_of, load_vector, policy_parameters, vector_of
 from envs.errors import ConfigError, EdgeError
 
@@ -190,7 +190,7 @@ def test_what_is_not_finite_counts_as_a_crash(server):
 
 def test_a_round_without_any_vector_is_an_error():
     with pytest.raises(EdgeError, match="no client sent a finite vector"):
-        _accepted(torch.full((2, 3), torch.inf))
+        accepted(torch.full((2, 3), torch.inf))
 
 
 def test_a_lie_moves_the_mean_and_not_the_median(server):
