@@ -142,8 +142,7 @@ class Asynchronous(Rounds):
         return report
 
     def _aggregate(self, buffer: Sequence[Sent], n_refused: int) -> Report:
-        faulty = () if self.faults is None else self.faults.clients(self.round)
-        told = [sent.message for sent in buffer if sent.client not in faulty]
+        told = self._honest({sent.client: sent.message for sent in buffer})
         stale = torch.tensor([self.round - sent.move for sent in buffer], dtype=torch.float64)
         weights = (1.0 + stale) ** -self.values.stale_exponent
         senders, aggregates = [sent.client for sent in buffer], {}

@@ -77,6 +77,7 @@ class Regions(Rounds):
         is_large = self.plan.next(self._share)
         before = {name: vectors.clone() for name, vectors in self.vectors.items()}
         messages = self._messages(is_large, before)
+        told = self._honest(messages)
         aggregates, n_refused = {}, len(self.clients) - len(messages)
         for name in self.vectors:
             aggregates[name], n_unsound = self._aggregates(name, messages)
@@ -89,8 +90,6 @@ class Regions(Rounds):
         if is_joined:
             for name, vector in self.policy().items():
                 self.vectors[name].copy_(vector)
-        faulty = () if self.faults is None else self.faults.clients(self.round - 1)
-        told = [message for k, message in messages.items() if k not in faulty]
         found = {name: rows.mean(0) for name, rows in aggregates.items()}
         return self._report(is_large, told, found, n_refused, (apart, 0.0 if is_joined else apart))
 

@@ -129,6 +129,14 @@ class Rounds(ABC):
             vector.grad = aggregates[name]
             self.optimizers[name].step()
 
+    def _honest(self, messages: Mapping[int, Message]) -> list[Message]:
+        """Return what honest clients have to say in this round; EdgeError where that is nothing."""
+        faulty = () if self.faults is None else self.faults.clients(self.round)
+        told = [message for client, message in messages.items() if client not in faulty]
+        if not told:
+            raise EdgeError(f"round {self.round}: no honest client has a result")
+        return told
+
     def _report(
         self,
         is_large: bool,
@@ -138,8 +146,6 @@ class Rounds(ABC):
         diameters: tuple[float, float] = (0.0, 0.0),
     ) -> Report:
         """Return what is told of the round that has just ended: of honest messages, and of aggregates (d,)."""
-        if not told:
-            raise EdgeError(f"round {self.round - 1}: no honest client has a result")
         found = torch.cat(list(aggregates.values()))
         mean = torch.cat([torch.stack([m.vectors[name] for m in told]).mean(0) for name in aggregates])
         return Report(
@@ -232,8 +238,7 @@ class Server(Rounds):
             self.round, is_large, vectors, None if is_large else self._older, None if is_large else self._known
         )
         messages, weights, n_missing = self._messages(order)
-        faulty = () if self.faults is None else self.faults.clients(self.round)
-        told = [message for client, message in messages.items() if client not in faulty]
+        told = self._honest(messages)
         aggregates, n_refused = {}, n_missing
         with self._phase(Kind.AGGREGATION):
             for name in vectors:
