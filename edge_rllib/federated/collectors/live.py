@@ -101,7 +101,7 @@ class LiveRound:
         """Send chunks until each has a result, or cannot have one; StealingError if nothing happens for the limit."""
         self._deal()
         latest_s = self.start_s
-        while not self._is_over():
+        while not self._is_done():
             now_s = self._at()
             self._expire(now_s)
             for member in range(self.team.n_members):
@@ -137,7 +137,20 @@ class LiveRound:
         missing = [self.numbers[name] for name in self.ledger.missing(self.index)]
         if any(len(self.unfit[number]) < len(everyone) for number in missing):
             return False
-        return not any(self._can_check(k, name) for name in self.ledger.open_checks(self.index) for k in everyone)
+        return not self.ledger.open_checks(self.index)
+
+    def _is_done(self) -> bool:
+        """Give up checks that nobody who is there can go on with, and return whether nothing is left to be done."""
+        stuck = [
+            name
+            for name in self.ledger.open_checks(self.index)
+            if not any(self._can_check(k, name) for k in range(self.team.n_members))
+        ]
+        for name in stuck:
+            self.ledger.give_up(name, self._at())  # a disputed chunk is left to its owner
+        if stuck:
+            self._sweep()
+        return self._is_over()
 
     def _has_members(self) -> bool:
         return any(self.team.is_up(k) or self.team.may_come_back(k) for k in range(self.team.n_members))

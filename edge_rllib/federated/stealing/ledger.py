@@ -228,7 +228,7 @@ class Ledger:
             return
         self.checks[lease.chunk.id].barred.add(lease.executor)
         if not self.checkers(lease.chunk.id):
-            self._give_up(lease.chunk.id, now_s)
+            self.give_up(lease.chunk.id, now_s)
 
     def _accept(self, chunk: Chunk, executor: int, result: ChunkResult) -> Commit:
         entry = self._entry(chunk)
@@ -263,14 +263,14 @@ class Ledger:
         digest, most = votes.most_common(1)[0]
         if most < (self.rules.n_votes if check.is_disputed else 2):
             if not self.checkers(chunk):
-                self._give_up(chunk, now_s)
+                self.give_up(chunk, now_s)
             return
         del self.checks[chunk]
         for client, result in list(check.opinions.items()):
             if result.digest != digest:
                 self.quarantine(client, now_s, f"outvoted about {check.chunk.label}")
 
-    def _give_up(self, chunk: ChunkId, now_s: float) -> None:
+    def give_up(self, chunk: ChunkId, now_s: float) -> None:
         """End a check that nobody can go on with; a disputed chunk is left to its owner."""
         check = self.checks.pop(chunk)
         if not check.is_disputed:
