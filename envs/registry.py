@@ -17,12 +17,14 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "world": {
         "cartpole": "envs.cartpole.world:CartpoleWorld",
         "fog": "envs.fog.build:fog_world",
+        "lunar_lander": "envs.lunar_lander.world:LunarLanderWorld",
         "matching": "envs.matching.world:MatchingWorld",
         "mec": "envs.mec.world:MecWorld",
     },
     "world_params": {
         "cartpole": "envs.cartpole.world:CartpoleParams",
         "fog": "envs.fog.params:FogParams",
+        "lunar_lander": "envs.lunar_lander.world:LunarLanderParams",
         "matching": "envs.matching.world:MatchingParams",
         "mec": "envs.mec.params:MecParams",
     },

@@ -48,6 +48,7 @@ class WorldSpec:
     amount_low: float = 0.0  # bounds of every amount
     amount_high: float = 1.0
     amount_names: tuple[str, ...] = ()  # A names
+    amount_edges: tuple[tuple[float, ...], ...] = ()  # of the intervals that the world tells apart, by amount
 
     def sizes(self) -> dict[str, int]:
         """Return the axis sizes of this batch."""
@@ -95,6 +96,9 @@ class World(ABC):
     """A batch of B worlds behind one interface. Subclasses implement the abstract methods and nothing else."""
 
     spec: WorldSpec
+    # (B,) worlds whose steps nobody looks at until the next reset: they may be left out of a step where a step is dear,
+    # and what it writes of them means nothing. None: all are looked at.
+    unwatched: BOOL | None = None
 
     def outcome(self) -> Outcome:
         """Return freshly allocated arrays for ``reset`` and ``step``."""

@@ -81,7 +81,7 @@ class EpisodePlayer:
     """Plays one episode in each of B worlds.
 
     A world whose episode has ended is stepped on, undecided, until all have: of a pole that costs 44 ns a step, while
-    one that is decided on costs 210.
+    one that is decided on costs 210. Worlds in which a step is dear leave it out.
     """
 
     def __init__(
@@ -155,6 +155,7 @@ class EpisodePlayer:
         )
         ids = world_ids.astype(np.uint64)
         self.world.reset(world_ids, self._buffers.first)
+        self.world.unwatched = ending.is_over
         t, n_alive = 0, n_worlds
         while n_alive:
             if t == self._buffers.n_steps:
@@ -170,6 +171,7 @@ class EpisodePlayer:
             endings = (buffers.terminated, buffers.truncated, buffers.final.final_sums)
             n_alive = note_step(*ending, buffers.reward, *endings, t)
             t += 1
+        self.world.unwatched = None
         return ending
 
     def _decide(self, t: int, explore: bool, rows: I8, ending: Ending, ids: U8) -> None:
