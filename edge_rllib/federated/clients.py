@@ -9,24 +9,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from itertools import accumulate
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 
-from edge_rllib.federated.episodes import MOST_WORLDS, Part, Played, Players, Spoiling
+from edge_rllib.federated.batches import columns, joined
+from edge_rllib.federated.episodes import MOST_WORLDS, Part, Played, Players, Spoiling, Streams
 from edge_rllib.federated.estimators import EstimatorParams, corrected, estimate
 from edge_rllib.federated.lies import Lie
+from edge_rllib.federated.perceptrons import perceptron
 from edge_rllib.federated.stealing.chunks import Chunk, ChunkResult, result_of
 from edge_rllib.federated.vectors import Vectors, load_vectors, vector_of
 from edge_rllib.modules.shape import ObservationShape
-from envs.arrays import F4, F8, I8
+from envs.arrays import I8
 from envs.constants import EVALUATION_WORLD_ID
 from envs.errors import ConfigError
 from envs.scenario import Scenario, make
 from envs.world import WorldSpec
 
 VECTOR = "vector/"  # in front of a module's name, in a result's arrays
+ChunkEpisodes = int | Literal["auto"]
 
 
 class Order(NamedTuple):
@@ -76,19 +80,20 @@ class Client:
         params: EstimatorParams,
         networks: Networks,
         groups: dict[str, I8],
-        chunk_episodes: int = 0,
+        chunk_episodes: ChunkEpisodes = 0,
     ) -> None:
         """Take a number among all clients: no two of them ever play the same world.
 
-        Batches are cut into chunks of at most ``chunk_episodes``, as equal as can be; 0 leaves them whole. Worlds that
-        the modules do not fit raise ConfigError.
+        Batches are cut into chunks of at most ``chunk_episodes``, as equal as can be; 0 leaves them whole. An episode
+        is judged by the others of its chunk. With ``auto`` whoever asks for chunks says how long they are, and their
+        results are episodes, of which ``estimated`` makes the estimate of the whole batch. Worlds that the modules do
+        not fit raise ConfigError.
         """
         self.index, self.n_clients, self.scenario, self.seed = index, n_clients, scenario, seed
         self.params, self.networks, self.groups = params, networks, groups
-        self.sizes = {
-            is_large: cut(n, chunk_episodes)
-            for is_large, n in ((True, params.large_episodes), (False, params.small_episodes))
-        }
+        self.sends_episodes = chunk_episodes == "auto"
+        most = 0 if chunk_episodes == "auto" else chunk_episodes
+        self.sizes = {is_large: cut(self.n_episodes(is_large), most) for is_large in (True, False)}
         least = min(min(sizes) for sizes in self.sizes.values())
         if params.baseline != "none" and least < 2:
             raise ConfigError(
@@ -98,12 +103,18 @@ class Client:
         self._check_modules()
 
     def _check_modules(self) -> None:
-        """Raise ConfigError unless all modules take what this client's worlds show."""
+        """Raise ConfigError unless all modules take what this client's worlds show, and how chunks are cut."""
         spec = self.spec
         who = f"client {self.index} ({spec.scenario})"
         if set(self.groups) != set(self.networks.now.keys()):
             known = ", ".join(self.networks.now.keys())
             raise ConfigError(f"{who}: modules {', '.join(self.groups)}; known: {known}")
+        rough = [name for name in self.groups if self.sends_episodes and perceptron(self.networks.now[name]) is None]
+        if rough:
+            raise ConfigError(
+                f"{who}: chunk_episodes = auto with module {rough[0]}, whose decisions depend in the last digit on how "
+                "many are taken at once; expected a perceptron, or a number of episodes"
+            )
         for module_id in self.groups:
             shape = self.networks.now[module_id].model_config["shape"]
             given, expected = _sizes(ObservationShape.of(spec)), _sizes(shape)
@@ -118,13 +129,25 @@ class Client:
             self.networks.specs[key] = make(self.scenario, 1, self.seed).spec
         return self.networks.specs[key]
 
-    def chunks(self, order: Order) -> list[Chunk]:
-        """Return the round's batch, in chunks."""
+    def n_episodes(self, is_large: bool) -> int:
+        """Return the number of episodes of a batch."""
+        return self.params.large_episodes if is_large else self.params.small_episodes
+
+    def chunks(self, order: Order, most_episodes: int = 0, least_episodes: int = 1) -> list[Chunk]:
+        """Return the round's batch, in chunks.
+
+        A client that sends episodes cuts it as it is told, whole for 0, and calls a chunk by its first episode, so that
+        an episode's world does not depend on how the batch is cut.
+        """
+        sizes = self.sizes[order.is_large]
+        if self.sends_episodes:
+            sizes = cut(self.n_episodes(order.is_large), most_episodes, least_episodes)
+        places = [0, *accumulate(sizes)] if self.sends_episodes else range(len(sizes) + 1)
         horizon = self.spec.horizon_steps
         names = ("federation", order.round, self.index)
         return [
             Chunk(*names, index, version=order.round, run_seed=self.seed, horizon=horizon, n_episodes=size)
-            for index, size in enumerate(self.sizes[order.is_large])
+            for index, size in zip(places, sizes, strict=False)
         ]
 
     def execute(self, chunk: Chunk, order: Order, lie: Lie | None = None) -> ChunkResult:
@@ -133,31 +156,49 @@ class Client:
         return result
 
     def result(self, job: Job, played: Played) -> ChunkResult:
-        """Return what a chunk's episodes say, with the modules at the order's parameters."""
-        vectors: dict[str, F4] = {}
+        """Return what a chunk's episodes say, with the modules at the order's parameters; or the episodes."""
+        n_steps = int(played.n_steps.sum())
+        figures: dict[str, Any] = {"return": played.returns}
+        figures["agent_steps"] = np.array([float(n_steps * self.spec.n_agents)])
+        said: dict[str, Any] = (
+            columns(played.streams) if self.sends_episodes else self._estimate(job.order, played.streams)
+        )
+        if job.lie is not None:
+            said |= job.lie.forged({name: array for name, array in said.items() if _is_believed(name)})
+        return result_of(job.chunk, job.chunk.size, n_steps, {**said, **figures})
+
+    def _estimate(self, order: Order, streams: Mapping[str, Streams]) -> dict[str, Any]:
+        """Return the vectors of streams by module, and the share of them that is effective, as arrays with names."""
+        said: dict[str, Any] = {}
         shares = []
-        for module_id, streams in played.streams.items():
-            module, vector = self.networks.now[module_id], job.order.vectors[module_id]
+        for module_id, each in streams.items():
+            module, vector = self.networks.now[module_id], order.vectors[module_id]
             n_members = len(self.groups[module_id])  # who share an episode, and do not judge each other
-            if job.order.older is None:
-                found = estimate(self.params, module, streams, n_members)
+            if order.older is None:
+                found = estimate(self.params, module, each, n_members)
             else:
                 older = self.networks.older[module_id]
-                found = corrected(self.params, module, older, torch.zeros_like(vector), streams, n_members)
-            vectors[VECTOR + module_id] = found.vector.numpy()
+                found = corrected(self.params, module, older, torch.zeros_like(vector), each, n_members)
+            said[VECTOR + module_id] = found.vector.numpy()
             shares.append(found.effective_share)
-        if job.lie is not None:
-            vectors = job.lie.forged(vectors)
-        n_steps = int(played.n_steps.sum())
-        figures: dict[str, F8] = {"return": played.returns, "share": np.array([min(shares)])}
-        figures["agent_steps"] = np.array([float(n_steps * self.spec.n_agents)])
-        return result_of(job.chunk, job.chunk.size, n_steps, {**vectors, **figures})
+        return {**said, "share": np.array([min(shares)])}
+
+    def estimated(self, results: Sequence[ChunkResult], order: Order) -> ChunkResult:
+        """Return the estimate of episodes that results of this client have, in their order, as one result."""
+        with one_thread():
+            _load(self.networks, order)
+            said = self._estimate(order, joined(results))
+        figures = {name: np.concatenate([each.arrays[name] for each in results]) for name in ("return", "agent_steps")}
+        figures["agent_steps"] = figures["agent_steps"].sum(keepdims=True)
+        n_episodes, n_steps = sum(each.n_episodes for each in results), sum(each.n_steps for each in results)
+        return ChunkResult(results[0].id, results[0].version, n_episodes, n_steps, {**said, **figures})
 
     def message(self, order: Order, lie: Callable[[Chunk], Lie | None] | None = None) -> Message:
         """Execute all chunks of a round, one after another, and return the estimate."""
         chunks = self.chunks(order)
         jobs = [Job(0, chunk, order, lie(chunk) if lie else None) for chunk in chunks]
-        return combined(execute([self], jobs), order.known)
+        results = execute([self], jobs)
+        return combined([self.estimated(results, order)] if self.sends_episodes else results, order.known)
 
     def play(self, round_: int, n_episodes: int, spoiling: Spoiling | None = None) -> Played:
         """Play episodes in worlds that belong to this client and round, with the networks as they are."""
@@ -191,7 +232,7 @@ class Client:
 
     def _world_ids(self, round_: int, index: int, n_episodes: int) -> I8:
         most = max(len(sizes) * max(sizes) for sizes in self.sizes.values())
-        widest = max(max(sizes) for sizes in self.sizes.values())
+        widest = 1 if self.sends_episodes else max(max(sizes) for sizes in self.sizes.values())
         first = (round_ * self.n_clients + self.index) * most
         if first + most > EVALUATION_WORLD_ID:
             raise ConfigError(
@@ -261,11 +302,20 @@ def _load(networks: Networks, order: Order) -> None:
         load_vectors(networks.older, order.older)
 
 
-def cut(n_episodes: int, chunk_episodes: int) -> list[int]:
-    """Return the sizes of a batch's chunks: as few as can be, none larger than allowed, equal up to one."""
+def _is_believed(name: str) -> bool:
+    """Return whether an array of a result is one whose numbers a forger would make up: vectors, or rewards."""
+    return name.startswith(VECTOR) or name.endswith("/reward")
+
+
+def cut(n_episodes: int, chunk_episodes: int, least_episodes: int = 1) -> list[int]:
+    """Return the sizes of a batch's chunks: as few as can be, equal up to one.
+
+    None is larger than allowed, unless some would be smaller than allowed.
+    """
     if chunk_episodes < 0:
         raise ConfigError(f"chunk_episodes = {chunk_episodes}: expected 0, for batches that stay whole, or more")
     n_chunks = -(-n_episodes // chunk_episodes) if chunk_episodes else 1
+    n_chunks = max(1, min(n_chunks, n_episodes // least_episodes))
     least, n_larger = divmod(n_episodes, n_chunks)
     return [least + (index < n_larger) for index in range(n_chunks)]
 

@@ -21,6 +21,7 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from edge_rllib.federated.clients import Client, Order
 from edge_rllib.federated.collectors.base import Collector, Liar
 from edge_rllib.federated.collectors.live import Latency, LiveRound
+from edge_rllib.federated.collectors.sizing import GUESSED_SHARE
 from edge_rllib.federated.collectors.team import Answer, Back, Event, Gone
 from edge_rllib.federated.lies import Lie
 from edge_rllib.federated.stealing.accounting import RoundAccount
@@ -29,7 +30,7 @@ from edge_rllib.federated.stealing.clocks import Offset, Reading, clock_offset
 from edge_rllib.federated.stealing.errors import StealingError
 from edge_rllib.federated.stealing.estimates import Estimates
 from edge_rllib.federated.stealing.network import uniform_network
-from edge_rllib.federated.stealing.policies import Pool, Scheduler
+from edge_rllib.federated.stealing.policies import ChunkPlan, ChunkSizes, Pool, Scheduler
 from edge_rllib.federated.stealing.records import LedgerRules
 from edge_rllib.federated.stealing.speeds import SpeedProfile, SpeedTrace
 from edge_rllib.federated.stealing.whitelist import Whitelist
@@ -40,6 +41,7 @@ log = logging.getLogger(__name__)
 
 MOST_STARTS = 4  # of one member between two answers: an actor that cannot be built would start for ever
 N_READINGS = 8  # of a member's clock, when it is started
+GUESSED_STEP_S = 1e-4  # of an env step on one core, before anything was measured
 POLL_S = 0.05  # between two looks where Ray has nothing to wait for
 
 
@@ -275,6 +277,7 @@ class ActorCollector(Collector):
         limit_s: float = 120.0,
         may_execute: Sequence[Sequence[bool]] | None = None,
         seed: int = 0,
+        sizes: ChunkSizes | None = None,
     ) -> None:
         """Start actors. They are as fast as a profile says where ``step_s`` is positive, else at most as fast as here.
 
@@ -287,17 +290,25 @@ class ActorCollector(Collector):
             )
         if may_execute is not None and n_actors < len(clients):
             raise StealingError(f"a whitelist of {len(clients)} clients: expected as many actors, got {n_actors}")
-        super().__init__(clients, rules, may_execute, seed)
+        super().__init__(clients, rules, may_execute, seed, sizes)
         self.scheduler, self.profile, self.step_s, self.limit_s = scheduler, profile, step_s, limit_s
         self.team = RayTeam(clients, n_actors, cpus, step_s, limit_s)
         self.estimates: Estimates | None = None
         self.latency = Latency()
+        self.measured_s = step_s or GUESSED_STEP_S  # of a step at speed 1
 
     def lane(self, member: int, owner: int) -> int:
         """Return for which of its clients a member executes a chunk: for the owner, or for one as far down its list."""
         n_members = self.team.n_members
         lane = member + n_members * (owner // n_members)
         return lane if lane < len(self.clients) else member
+
+    def _plan(self, order: Order) -> ChunkPlan:
+        speeds = [1.0] if self.estimates is None else self.estimates.prior_speeds
+        step_s = self.measured_s / float(np.mean(speeds))
+        plan = self.sizing.plan(self.clients[0], order, step_s, self.latency.median_s)
+        self.sizing.resize(plan, self.estimates)
+        return plan
 
     def _execute(
         self, chunks: Sequence[Chunk], orders: Sequence[Order], liar: Liar
@@ -325,6 +336,8 @@ class ActorCollector(Collector):
         )
         account = live.play()
         self.estimates.end_round()
+        if live.n_steps:
+            self.measured_s = sum(live.demands_s) / live.n_steps
         errors_s = [offset.error_s for offset in self.team.offsets if offset is not None]
         return account, {
             "pull_latency_s": self.latency.median_s,
@@ -352,7 +365,7 @@ class ActorCollector(Collector):
     def _expected_s(self, chunks: Sequence[Chunk]) -> float:
         """Return a first belief of a chunk's work: a tenth of the most that it can be."""
         most = sum(chunk.most_steps for chunk in chunks) / len(chunks)
-        return 0.1 * most * (self.step_s or GUESSED_STEP_S)
+        return GUESSED_SHARE * most * (self.step_s or GUESSED_STEP_S)
 
     def _traces(self, round_: int) -> list[SpeedTrace]:
         """Return the members' speeds; without an emulated step nobody can be faster than it is."""
@@ -374,6 +387,3 @@ class ActorCollector(Collector):
     def stop(self) -> None:
         """End the actors."""
         self.team.stop()
-
-
-GUESSED_STEP_S = 1e-4  # of an env step on one core, before anything was measured

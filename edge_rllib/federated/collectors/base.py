@@ -6,15 +6,19 @@ chunk are the same wherever it is executed, so that owners' estimates do not dep
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from edge_rllib.federated.clients import Client, Job, Order, execute
+from edge_rllib.federated.collectors.sizing import Sizing
 from edge_rllib.federated.lies import Lie
-from edge_rllib.federated.stealing.accounting import RoundAccount
+from edge_rllib.federated.stealing.accounting import Kind, RoundAccount
 from edge_rllib.federated.stealing.chunks import Chunk, ChunkId, ChunkResult
 from edge_rllib.federated.stealing.events import Reason
 from edge_rllib.federated.stealing.ledger import Ledger
+from edge_rllib.federated.stealing.policies import ChunkPlan, ChunkSizes
 from edge_rllib.federated.stealing.records import Commit, Contribution, LedgerRules, Refusal
 
 Liar = Callable[[int, Chunk], Lie | None]  # of an executor and a chunk
@@ -45,16 +49,24 @@ class Collector:
         rules: LedgerRules | None = None,
         may_execute: Sequence[Sequence[bool]] | None = None,
         seed: int = 0,
+        sizes: ChunkSizes | None = None,
     ) -> None:
-        """Let clients execute under the rules of a ledger; the seed is that of its spot checks."""
+        """Let clients execute under the rules of a ledger; the seed is that of its spot checks.
+
+        ``sizes`` are limits of chunks of clients that send episodes; without any their batches stay whole.
+        """
         self.clients, self.seed = clients, seed
         self.rules = LedgerRules(lease_s=1.0, attribution="owner") if rules is None else rules
         self.ledger = Ledger(len(clients), self.rules, may_execute, seed)
+        self.sizing = Sizing(sizes if self.can_steal else None)
+        # of an executor's part of a batch: an episode is judged by the others
+        self._least = 2 if self.rules.attribution == "executor" and clients[0].params.baseline != "none" else 1
 
     def collect(self, orders: Sequence[Order], liar: Liar = honest) -> Collected:
         """Execute the chunks of a round, of which each client was told its order."""
-        index = orders[0].round
-        chunks = [chunk for client, order in zip(self.clients, orders, strict=True) for chunk in client.chunks(order)]
+        index, plan = orders[0].round, self._plan(orders[0])
+        told = zip(self.clients, orders, strict=True)
+        chunks = [chunk for client, order in told for chunk in client.chunks(order, plan.n_episodes, self._least)]
         before = dict(self.ledger.events.counts)
         self.ledger.open_round(chunks)
         try:
@@ -63,10 +75,30 @@ class Collector:
             missing = frozenset(chunk.owner for chunk in self.ledger.missing(index))
         finally:
             self.ledger.close_round(index)
+        self.sizing.learn(result for each in contributions.values() for result in each.results)
+        begin_s = time.monotonic()
+        contributions = {k: self._estimated(each, orders) for k, each in contributions.items()}
+        if account is not None and self.keeps_time:
+            account = account.followed_by({Kind.AGGREGATION: time.monotonic() - begin_s})
         counts = self.ledger.events.counts
         events = {f"ledger_{reason.value}": float(counts[reason] - before.get(reason, 0)) for reason in Reason}
         times = {} if account is None else account.metrics()
-        return Collected(contributions, missing, account, {**times, **figures, **events})
+        sizes = {"chunk_episodes": float(max(chunk.size for chunk in chunks))}
+        return Collected(contributions, missing, account, {**times, **figures, **events, **sizes})
+
+    def _plan(self, order: Order) -> ChunkPlan:
+        """Return how the batches of clients that send episodes are cut in this round."""
+        return ChunkPlan(0, None)
+
+    def _estimated(self, contribution: Contribution, orders: Sequence[Order]) -> Contribution:
+        """Return a contribution with the estimates of its episodes, one for each owner, in the place of them."""
+        by_owner: dict[int, list[ChunkResult]] = {}
+        for result in contribution.results:
+            by_owner.setdefault(result.id.owner, []).append(result)
+        if not any(self.clients[owner].sends_episodes for owner in by_owner):
+            return contribution
+        results = [self.clients[owner].estimated(each, orders[owner]) for owner, each in by_owner.items()]
+        return replace(contribution, chunks=tuple(each.id for each in results), results=tuple(results))
 
     def _execute(
         self, chunks: Sequence[Chunk], orders: Sequence[Order], liar: Liar
@@ -96,11 +128,12 @@ class Collector:
 
     def get_state(self) -> dict[str, Any]:
         """Return what later rounds depend on."""
-        return {"ledger": self.ledger.state()}
+        return {"ledger": self.ledger.state(), "sizing": self.sizing.state()}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue from a state."""
         self.ledger.restore(state["ledger"])
+        self.sizing.restore(state["sizing"])
 
     def stop(self) -> None:
         """Give back what it holds."""

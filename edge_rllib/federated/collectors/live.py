@@ -92,6 +92,7 @@ class LiveRound:
         self.counted: dict[int, Flight] = {}  # by chunk: the flight whose result counts
         self.n_leases = [0] * len(chunks)
         self.demands_s = [0.0] * len(chunks)
+        self.n_steps = 0  # of results that count
         self.start_s = team.now_s()
         self.work: list[list[Stretch]] = [[] for _ in range(team.n_members)]
         self.down: list[list[Stretch]] = [[] for _ in range(team.n_members)]  # the last may have no end
@@ -294,6 +295,7 @@ class LiveRound:
         self._runs_next(member, now_s)
         if is_counted:
             self.counted[number], self.demands_s[number] = flight, answer.demand_s
+            self.n_steps += result.n_steps
             self.pool.estimates.worked(member, answer.demand_s, answer.end_s - answer.begin_s)
             self.pool.estimates.finished(answer.demand_s)
             for other in self.flights.values():

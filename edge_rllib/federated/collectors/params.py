@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from edge_rllib.federated.clients import Client
+from edge_rllib.federated.clients import ChunkEpisodes, Client
 from edge_rllib.federated.collectors.actors import ActorCollector
 from edge_rllib.federated.collectors.base import Collector
 from edge_rllib.federated.collectors.virtual import VirtualCollector
 from edge_rllib.federated.pipeline import named_part
 from edge_rllib.federated.stealing.network import uniform_network
-from edge_rllib.federated.stealing.policies import Scheduler
+from edge_rllib.federated.stealing.policies import ChunkSizes, Scheduler
 from edge_rllib.federated.stealing.records import LedgerRules
 from edge_rllib.federated.stealing.speeds import SpeedProfile
 from envs.errors import ConfigError
@@ -28,7 +28,12 @@ class StealingParams:
     # in_process: each client's chunks by itself, in order; virtual: the same, by whom and when a simulation of clients
     # and a network says; actors: processes of Ray
     collector: Literal["in_process", "virtual", "actors"]
-    chunk_episodes: int  # most of a chunk; 0: a client's batch is one
+    # most of a chunk, whose episodes are judged by each other; 0: a client's batch is one. auto: as many as take the
+    # time below; clients send episodes, and each is judged by the whole batch, however that was cut
+    chunk_episodes: ChunkEpisodes
+    least_chunk_s: float  # auto: time of a chunk at the average speed
+    most_chunk_s: float  # beyond it running chunks can be handed over, see part_steps
+    least_latencies: float  # auto: and so many times the time from asking for a chunk until it is there
     scheduler: str  # who executes what, such as central_queue(n_chunks=2)
     # whose a chunk's result is; auto: the executor's where chunks are stolen and a server expects faulty clients
     attribution: Literal["auto", "executor", "owner"]
@@ -48,8 +53,12 @@ class StealingParams:
     may_steal_from: Literal["all", "same_world"]
 
     def __post_init__(self) -> None:
-        if self.chunk_episodes < 0 or self.n_actors < 0:
-            raise ConfigError(f"chunk_episodes = {self.chunk_episodes}, n_actors = {self.n_actors}: expected 0 or more")
+        if self.n_actors < 0 or (self.chunk_episodes != "auto" and self.chunk_episodes < 0):
+            raise ConfigError(
+                f"chunk_episodes = {self.chunk_episodes}, n_actors = {self.n_actors}: expected 0 or more, or auto for "
+                "chunk_episodes"
+            )
+        self.sizes()
         if not (self.virtual_step_s > 0.0 and self.emulated_step_s >= 0.0 and self.limit_s > 0.0):
             raise ConfigError(
                 f"virtual_step_s = {self.virtual_step_s}, emulated_step_s = {self.emulated_step_s}, limit_s = "
@@ -64,6 +73,10 @@ class StealingParams:
         scheduler = named_part(self.scheduler.strip(), "scheduler", f"{where}.scheduler", "steal_half(amount=balanced)")
         profile = named_part(self.speed_profile.strip(), "speed_profile", f"{where}.speed_profile", "linear(ratio=4.0)")
         return scheduler, profile
+
+    def sizes(self) -> ChunkSizes:
+        """Return the limits of chunks whose size is not fixed."""
+        return ChunkSizes(self.least_chunk_s, self.most_chunk_s, self.least_latencies)
 
     def profile(self) -> SpeedProfile:
         """Return the speeds of clients."""
@@ -85,7 +98,7 @@ class StealingParams:
     def collect_with(self, clients: Sequence[Client], n_faulty: int, has_server: bool, seed: int) -> Collector:
         """Return the collector of some clients; actors are started."""
         rules, (scheduler, profile) = self.rules(n_faulty, has_server), self._parts()
-        common: dict[str, Any] = {"may_execute": self._whitelist(clients), "seed": seed}
+        common: dict[str, Any] = {"may_execute": self._whitelist(clients), "seed": seed, "sizes": self.sizes()}
         if self.collector == "virtual":
             network = uniform_network(len(clients), self.delay_s, self.bandwidth_bps)
             return VirtualCollector(clients, rules, scheduler, profile, self.virtual_step_s, network, **common)

@@ -18,7 +18,7 @@ from edge_rllib.federated.stealing.chunks import Chunk, ChunkId
 from edge_rllib.federated.stealing.errors import StealingError
 from edge_rllib.federated.stealing.estimates import Estimates
 from edge_rllib.federated.stealing.network import Network, uniform_network
-from edge_rllib.federated.stealing.policies import Scheduler, Static
+from edge_rllib.federated.stealing.policies import ChunkPlan, ChunkSizes, Scheduler, Static
 from edge_rllib.federated.stealing.records import LedgerRules, Refusal
 from edge_rllib.federated.stealing.speeds import SpeedProfile
 from edge_rllib.federated.stealing.virtual import REQUEST_BYTES, RoundSetting, simulate
@@ -51,15 +51,23 @@ class VirtualCollector(Collector):
         network: Network | None = None,
         may_execute: Sequence[Sequence[bool]] | None = None,
         seed: int = 0,
+        sizes: ChunkSizes | None = None,
     ) -> None:
         """Give clients the speeds of a profile; a step takes ``step_s`` at speed 1. No network: messages are free."""
         if not step_s > 0.0:
             raise StealingError(f"step_s = {step_s}: expected positive seconds of a step at speed 1")
-        super().__init__(clients, rules, may_execute, seed)
+        super().__init__(clients, rules, may_execute, seed, sizes)
         self.scheduler, self.profile, self.step_s = scheduler, profile, step_s
         self.network = uniform_network(len(clients)) if network is None else network
         self.may_execute = whitelist(may_execute, len(clients))
         self.estimates: Estimates | None = None
+
+    def _plan(self, order: Order) -> ChunkPlan:
+        speeds = [1.0] if self.estimates is None else self.estimates.prior_speeds
+        latency_s = float(np.median(self.network.longest_round_trips_s(REQUEST_BYTES)[:-1]))
+        plan = self.sizing.plan(self.clients[0], order, self.step_s / float(np.mean(speeds)), latency_s)
+        self.sizing.resize(plan, self.estimates)
+        return plan
 
     def _execute(
         self, chunks: Sequence[Chunk], orders: Sequence[Order], liar: Liar

@@ -80,6 +80,17 @@ class Estimates:
         self._sum_s, self._n_news, self._lengths = math.fsum(self._sorted), 0, list(self._sorted)
         self._rests_s = list(accumulate(reversed(self._lengths)))[::-1]
 
+    def resize(self, factor: float) -> None:
+        """Let chunks be so many times as long as they were."""
+        if not 0.0 < factor < math.inf:
+            raise StealingError(f"estimates: chunks {factor} times as long: expected a positive number")
+        if factor == 1.0:
+            return
+        self.expected_s *= factor
+        self._latest = deque(demand_s * factor for demand_s in self._latest)
+        self._sorted = sorted(self._latest)
+        self._remake()
+
     def end_round(self) -> None:
         """Turn what the round taught into the belief of the next one."""
         self._remake()
