@@ -17,14 +17,15 @@ from ray.rllib.utils.metrics import ALL_MODULES, NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch import Tensor
 
 from edge_rllib import compat
-from edge_rllib.algorithms.joint_update import JointUpdate, Networks, Transitions
+from edge_rllib.algorithms.joint_update import JointUpdate, Networks, Step, Transitions
 from edge_rllib.algorithms.learner import PREPARE_TIMER, STEP_TIMER, RolloutLearner
 from edge_rllib.algorithms.reward_terms import JointBatch
 from edge_rllib.modules.critics import Situation
 from edge_rllib.modules.joint import JOINT, JointModule
+from edge_rllib.ops import hybrid, traces
 from edge_rllib.ops.moments import moments
 from edge_rllib.runners.joint import JointRows, joint_rows
-from edge_rllib.runners.joint_replay import JointDraw, JointReplay, JointSizes, join_worlds
+from edge_rllib.runners.joint_replay import JointDraw, JointReplay, JointSizes, join_worlds, shortened, walk
 from edge_rllib.runners.rollout import Rollout
 from envs.arrays import F8, I8
 from envs.rng import key_from_seed
@@ -48,6 +49,8 @@ class JointLearner(RolloutLearner):
         self._saved: dict[str, Any] | None = None  # contents from a checkpoint, until the replay is built
         self._owed_updates = 0.0
         self._beta = self.values.importance_beta
+        self._agreement = self.values.agreement(self.joint.model_config["shape"])
+        self._mean_steps = float(self.values.n_step)  # of the latest transitions
         seed = key_from_seed(self.config.seed or 0, "replay")  # the same on all learners
         self._draws = np.random.default_rng(seed)
         self._noise = torch.Generator(self.device).manual_seed(seed % 2**63)
@@ -80,8 +83,8 @@ class JointLearner(RolloutLearner):
         errors: Tensor | None = None
         with self.metrics.log_time((ALL_MODULES, STEP_TIMER), reduce="mean", window=1):
             for drawn in self._draw_all(n_updates):
-                for each, returns in zip(drawn, self._returns(drawn), strict=True):
-                    errors = self._gradient_step(each, returns)
+                for each, rewards in zip(drawn, self._rewards(drawn), strict=True):
+                    errors = self._gradient_step(each, rewards)
         self.after_gradient_based_update(timesteps=timesteps)
         self._log(errors)
         return self.metrics.reduce()
@@ -153,33 +156,59 @@ class JointLearner(RolloutLearner):
         self.joint_update.entropy_coeff = exploration.entropy_coeff
 
     def _draw_all(self, n_updates: int) -> Iterator[list[JointDraw]]:
-        """Draw the minibatches of all gradient steps, some at a time; one by one where priorities move."""
+        """Draw the minibatches of all gradient steps, some at a time; one by one where priorities or policies count."""
         assert self.replay is not None
         n_rows = self.values.minibatch_steps
-        n_together = 1 if self.values.priority_alpha else max(1, TERM_ROWS // (n_rows * self.values.n_step))
+        is_fixed = not self.values.priority_alpha and self.values.n_step_rule != "adaptive"
+        n_together = 1 if not is_fixed else max(1, TERM_ROWS // (n_rows * self.values.n_step))
         for begin in range(0, n_updates, n_together):
             n_drawn = min(n_together, n_updates - begin)
-            yield [self.replay.draw(n_rows, self._beta, self._draws) for _ in range(n_drawn)]
+            yield [self._draw(n_rows) for _ in range(n_drawn)]
 
-    def _gradient_step(self, drawn: JointDraw, returns: Tensor) -> Tensor:
+    def _draw(self, n_rows: int) -> JointDraw:
+        """Return transitions, as long as the rule has them."""
+        assert self.replay is not None
+        drawn = self.replay.draw(n_rows, self._beta, self._draws)
+        if self.values.n_step_rule != "adaptive" or self.values.n_step == 1:
+            return drawn
+        n_steps = traces.agreeing_steps(self._agrees(drawn.step_place[:, 1:])).numpy(force=True)
+        self._mean_steps = float(np.minimum(n_steps, (drawn.step_weight > 0.0).sum(1)).mean())
+        return shortened(drawn, n_steps)
+
+    @torch.no_grad()
+    def _agrees(self, place: I8) -> Tensor:
+        """Return (R, L) whether all agents would decide today as they did at places (R, L), without noise."""
+        assert self.replay is not None
+        ring, joint = self.replay.ring, self.joint
+        flat = place.reshape(-1)
+        says = joint.policy(self._situation(flat).observation, self._load(ring.mask.take(flat, 0)))
+        target = says.log_probs.argmax(-1)
+        is_same = target == self._load(ring.target.take(flat, 0))
+        if joint.sizes.n_amounts:
+            amounts = hybrid.of_target(hybrid.squash(says.mean, joint.sizes), target)
+            is_same &= traces.same_amounts(amounts, self._load(ring.amounts.take(flat, 0)), self._agreement)
+        return is_same.all(-1).view(place.shape)
+
+    def _gradient_step(self, drawn: JointDraw, rewards: Tensor) -> Tensor:
         """Do a gradient step with this learner's part of a minibatch, and set the priorities."""
         assert self.replay is not None
         n_rows, n_learners, rank = self.values.minibatch_steps, compat.n_data_parallel(), compat.rank()
         part = slice(rank * n_rows // n_learners, (rank + 1) * n_rows // n_learners)
-        errors = self.joint_update.step(self._transitions(drawn, returns, part), n_rows, part)
+        errors = self.joint_update.step(self._transitions(drawn, rewards, part), n_rows, part)
         if self.values.priority_alpha:
             own: F8 = errors.double().cpu().numpy()
             everyone = np.concatenate(compat.gather_objects(own))
             self.replay.prioritise(drawn.place, everyone + LEAST_PRIORITY)
         return errors
 
-    def _transitions(self, drawn: JointDraw, returns: Tensor, part: slice) -> Transitions:
-        """Return this learner's part of the drawn transitions on its device."""
+    def _transitions(self, drawn: JointDraw, rewards: Tensor, part: slice) -> Transitions:
+        """Return this learner's part of the drawn transitions on its device, with the rewards (R, L, N) of steps."""
         assert self.replay is not None
         ring, joint = self.replay.ring, self.joint
         place, behind = drawn.place[part], drawn.behind[part]
         discount = self._load(drawn.discount[part])
-        returns = returns[part] * self.values.reward_scale
+        rewards = rewards[part] * self.values.reward_scale
+        returns = (self._load(drawn.step_weight[part]).unsqueeze(-1) * rewards).sum(1)
         return Transitions(
             now=self._situation(place),
             mask=self._load(ring.mask.take(place, 0)),
@@ -189,7 +218,33 @@ class JointLearner(RolloutLearner):
             weight=self._load(drawn.weight[part]),
             behind=self._situation(behind),
             behind_mask=self._load(ring.mask.take(behind, 0)),
+            path=self._path(drawn, rewards, part) if self.values.n_step_rule == "retrace" else (),
         )
+
+    def _path(self, drawn: JointDraw, rewards: Tensor, part: slice) -> list[Step]:
+        """Return the steps of this learner's transitions one by one, with rewards (R, L, N) in units of reward."""
+        assert self.replay is not None
+        ring, steps = self.replay.ring, walk(drawn)
+        path = []
+        for j in range(drawn.step_place.shape[1]):
+            place, behind = drawn.step_place[part, j], steps.behind[part, j]
+            discount = self._load(steps.discount[part, j])
+            path.append(
+                Step(
+                    now=self._situation(place),
+                    mask=self._load(ring.mask.take(place, 0)),
+                    target=self._load(ring.target.take(place, 0)),
+                    amounts=self._load(ring.amounts.take(place, 0)),
+                    logp=self._load(ring.logp.take(place, 0)),
+                    decisions=self._decisions(place),
+                    reward=self.joint.to_unit_scale(rewards[:, j], discount),
+                    discount=discount,
+                    is_alive=self._load(steps.is_alive[part, j]),
+                    behind=self._situation(behind),
+                    behind_mask=self._load(ring.mask.take(behind, 0)),
+                )
+            )
+        return path
 
     def _situation(self, place: I8) -> Situation:
         assert self.replay is not None
@@ -204,8 +259,8 @@ class JointLearner(RolloutLearner):
         target, amounts = (self._load(column.take(place, 0)) for column in (ring.target, ring.amounts))
         return self.values.seen_decisions(target, amounts, self.joint.sizes)
 
-    def _returns(self, drawn: Sequence[JointDraw]) -> Sequence[Tensor]:
-        """Return the discounted rewards (R, N) of minibatches, with the reward terms as they are now.
+    def _rewards(self, drawn: Sequence[JointDraw]) -> Sequence[Tensor]:
+        """Return the rewards (R, L, N) of the steps of minibatches, with the reward terms as they are now.
 
         All of them at once: terms stay as they are until the next rollouts, and small batches are dear.
         """
@@ -221,10 +276,7 @@ class JointLearner(RolloutLearner):
                 self._load(ring.amounts.take(place, 0)),
             )
             reward = reward + sum(term.bonus(batch, reward) for term in self.reward_terms)
-        if n_steps > 1:
-            weight = self._load(np.concatenate([each.step_weight for each in drawn])).unsqueeze(-1)
-            reward = (weight * reward.view(len(weight), n_steps, -1)).sum(1)
-        parts: tuple[Tensor, ...] = reward.chunk(len(drawn))
+        parts: tuple[Tensor, ...] = reward.view(-1, n_steps, reward.shape[-1]).chunk(len(drawn))
         return parts
 
     def _load(self, array: Any) -> Tensor:
@@ -257,6 +309,7 @@ class JointLearner(RolloutLearner):
         figures |= {
             "replay_steps": self.replay.n_ready,
             "gradient_steps": self.joint_update.n_steps,
+            "transition_steps_mean": self._mean_steps,
             "epsilon": float(self.joint.epsilon),
             "noise_std": float(self.joint.noise_std),
         }

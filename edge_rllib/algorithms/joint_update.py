@@ -15,14 +15,31 @@ from torch import Tensor, nn
 
 from edge_rllib.algorithms import checks
 from edge_rllib.modules.critics import CentralCritic, Situation
-from edge_rllib.modules.joint_policy import JointPolicy
+from edge_rllib.modules.joint_policy import JointPolicy, Says
 from edge_rllib.modules.stacked import clip_group_norms
-from edge_rllib.ops import categorical, hybrid, multi_agent
+from edge_rllib.ops import categorical, hybrid, multi_agent, traces
+from edge_rllib.ops.traces import EXACTLY, Agreement
 
 SumGradients = Callable[[Sequence[Tensor]], None]
 OTHERS = ("replay", "policy")
 LARGEST_RAW = 1.5  # squashed 0.95 of the range; from 3 on the slope of squashing is below a hundredth
 TARGET_GRADIENTS = ("gumbel", "expectation")
+
+
+class Step(NamedTuple):
+    """One step of each of R transitions."""
+
+    now: Situation
+    mask: Tensor  # (R, N, K)
+    target: Tensor  # (R, N)
+    amounts: Tensor  # (R, N, A)
+    logp: Tensor  # (R, N) with which the decisions were drawn
+    decisions: Tensor  # (R, N, W) as critics see them
+    reward: Tensor  # (R, N)
+    discount: Tensor  # (R,) weight of the value behind
+    is_alive: Tensor  # (R,) False beyond a transition's end
+    behind: Situation
+    behind_mask: Tensor  # (R, N, K)
 
 
 class Transitions(NamedTuple):
@@ -36,6 +53,7 @@ class Transitions(NamedTuple):
     weight: Tensor  # (R,) importance weights
     behind: Situation
     behind_mask: Tensor  # (R, N, K)
+    path: Sequence[Step] = ()  # all steps one by one, where targets follow their decisions by Retrace
 
 
 @dataclass(frozen=True)
@@ -52,6 +70,8 @@ class UpdateRules:
     relaxation: float = 1.0  # temperature of the relaxed draw
     entropy_coeff: float = 0.0  # weight of the entropy of targets in the loss of deterministic policies
     decision_penalty: float = 0.0  # weight of the mean square of decisions, as in ExplabOff's release
+    trace_decay: float = 1.0  # of Retrace, a step
+    agreement: Agreement = EXACTLY  # when deterministic amounts are those that were decided
     saturation_penalty: float = 0.0  # weight of the mean square of what amounts before squashing exceed LARGEST_RAW by
 
     def __post_init__(self) -> None:
@@ -129,13 +149,26 @@ class JointUpdate:
     @torch.no_grad()
     def targets(self, batch: Transitions) -> Tensor:
         """Return the values (R, V) that critics are moved to."""
-        says = self.networks.policy_copy(batch.behind.observation, batch.behind_mask)
+        if batch.path:
+            return self._retraced(batch.path)
+        return self.td_targets(batch, self.state_values(batch.behind, batch.behind_mask))
+
+    def state_values(self, behind: Situation, mask: Tensor) -> Tensor:
+        """Return the values (R, V) of what the copied policies decide, with noise where the rules smooth."""
+        says = self.networks.policy_copy(behind.observation, mask)
         amounts = hybrid.squash(says.mean, self.sizes)
         if self.rules.smoothing_std:
             noise, rules = self.noise.normal(*amounts.shape[1:]), self.rules
             limits = rules.smoothing_clip, self.sizes.low, self.sizes.high
             amounts = multi_agent.smoothed(amounts, noise, rules.smoothing_std, *limits)
-        return self.td_targets(batch, self.values_behind(batch, self.sampled(says.log_probs, amounts)))
+        return self.copied_values(behind, self.sampled(says.log_probs, amounts))
+
+    def log_ratio(self, says: Says, step: Step) -> Tensor:
+        """Return the logarithm (R, N) of how much likelier the policies are to decide as the step did."""
+        chosen = says.log_probs.gather(-1, step.target.unsqueeze(-1)).squeeze(-1)
+        amounts = hybrid.of_target(hybrid.squash(says.mean, self.sizes), step.target)
+        is_same = traces.same_amounts(amounts, step.amounts, self.rules.agreement)
+        return (chosen - step.logp).masked_fill(~is_same, -torch.inf)
 
     def policy_loss(self, batch: Transitions) -> Tensor:
         """Return the loss of the policies, and write down their figures."""
@@ -154,14 +187,27 @@ class JointUpdate:
         self.figures["target_entropy"] = entropy.detach().mean()
         return loss
 
-    def values_behind(self, batch: Transitions, decisions: Tensor) -> Tensor:
-        """Return the copies' least values (R, V) of joint decisions (R, N, W) behind the transitions."""
-        return multi_agent.twin_minimum([copy(batch.behind, decisions) for copy in self.networks.critic_copies])
+    def copied_values(self, situation: Situation, decisions: Tensor) -> Tensor:
+        """Return the copies' least values (R, V) of joint decisions (R, N, W)."""
+        return multi_agent.twin_minimum([copy(situation, decisions) for copy in self.networks.critic_copies])
 
     def td_targets(self, batch: Transitions, behind: Tensor) -> Tensor:
         """Return targets (R, V) for values behind; a team's value is that of the agents' mean reward."""
-        returns = batch.returns if behind.shape[-1] > 1 else batch.returns.mean(-1, keepdim=True)
-        return multi_agent.td_targets(returns, batch.discount, behind)
+        return multi_agent.td_targets(_by_value(batch.returns, behind), batch.discount, behind)
+
+    def _retraced(self, path: Sequence[Step]) -> Tensor:
+        """Return Retrace's targets (R, V); one trace for all agents where values are of the joint decision."""
+        values = [self.copied_values(step.now, step.decisions) for step in path]
+        behind = [self.state_values(step.behind, step.behind_mask) for step in path]
+        rewards = [_by_value(step.reward, value) for step, value in zip(path, values, strict=True)]
+        weights = [torch.ones_like(values[0])]
+        for step, value in zip(path[1:], values[1:], strict=True):
+            ratio = self.log_ratio(self.networks.policy(step.now.observation, step.mask), step)
+            if self.networks.critics[0].sees_others:
+                ratio = ratio.sum(-1, keepdim=True)
+            weight = self.rules.trace_decay * ratio.clamp_max(0.0).exp() * step.is_alive.unsqueeze(-1)
+            weights.append(weight.expand_as(value))
+        return traces.retrace(values, rewards, behind, [step.discount for step in path], weights)
 
     def values_now(self, batch: Transitions, log_probs: Tensor, amounts: Tensor) -> tuple[Tensor, Tensor]:
         """Return the first critic's values (R, V) of the policies' decisions, and these decisions.
@@ -237,6 +283,11 @@ class JointUpdate:
             self.sum_gradients(gradients)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
+
+
+def _by_value(rewards: Tensor, values: Tensor) -> Tensor:
+    """Return rewards (R, N) for values (R, V): a team's is the mean of its agents'."""
+    return rewards if values.shape[-1] == rewards.shape[-1] else rewards.mean(-1, keepdim=True)
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:

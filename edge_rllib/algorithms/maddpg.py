@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -35,6 +35,8 @@ class DeterministicParams(OffPolicyParams):
     final_epsilon: float
     noise_frac: float  # deviation of the noise on amounts when learning begins, as a share of their range
     final_noise_frac: float
+    noise_rate: float  # share by which the noise of an amount is renewed each step; 1: each step its own
+    parameter_noise_frac: float  # wanted change of decisions by noise on parameters, of an episode each; 0: none
     exploration_frac: float  # share of the run after which epsilon, noise and entropy_coeff have their final values
     relaxation: float  # temperature of relaxed draws of targets
     entropy_coeff: float  # weight of the entropy of targets in the policies' loss, at the scale of the values learnt
@@ -44,10 +46,36 @@ class DeterministicParams(OffPolicyParams):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checks.in_unit_interval(self, "epsilon", "final_epsilon", "exploration_frac")
+        checks.in_unit_interval(self, "epsilon", "final_epsilon", "exploration_frac", "noise_rate")
         checks.not_negative(self, "noise_frac", "final_noise_frac", "entropy_coeff", "final_entropy_coeff")
+        checks.not_negative(self, "parameter_noise_frac")
         checks.not_negative(self, "decision_penalty", "saturation_penalty")
-        checks.positive(self, "relaxation")
+        checks.positive(self, "relaxation", "noise_rate")
+
+    def exploration_model(self) -> dict[str, float]:
+        """Return how runners explore beside what follows a schedule."""
+        return {"noise_rate": self.noise_rate, "parameter_noise_frac": self.parameter_noise_frac}
+
+    def rules(self, module: JointModule) -> UpdateRules:
+        """Return how a gradient step is made."""
+        return replace(
+            super().rules(module),
+            relaxation=self.relaxation,
+            entropy_coeff=self.entropy_coeff,
+            decision_penalty=self.decision_penalty,
+            saturation_penalty=self.saturation_penalty,
+        )
+
+    def joint_update(
+        self,
+        networks: Networks,
+        optimizers: dict[str, torch.optim.Optimizer],
+        generator: torch.Generator,
+        sum_gradients: SumGradients | None,
+        module: JointModule,
+    ) -> JointUpdate:
+        """Return what does a gradient step."""
+        return JointUpdate(networks, optimizers, self.rules(module), generator, sum_gradients)
 
     def exploration(self, progress: float, sizes: Sizes) -> Exploration:
         """Return how to explore at a share of the run; all of it falls linearly."""
@@ -59,6 +87,15 @@ class DeterministicParams(OffPolicyParams):
         noise_std = fallen(self.noise_frac, self.final_noise_frac) * (sizes.high - sizes.low)
         entropy_coeff = fallen(self.entropy_coeff, self.final_entropy_coeff)
         return Exploration(fallen(self.epsilon, self.final_epsilon), noise_std, entropy_coeff)
+
+
+@dataclass(frozen=True)
+class DdpgParams(DeterministicParams):
+    """Values of DDPG [Lillicrap et al. 2016]: each agent is judged by its own observation and decision."""
+
+    def algorithm(self) -> type[OffPolicy]:
+        """Return the Algorithm's class."""
+        return Maddpg
 
 
 @dataclass(frozen=True)
@@ -90,24 +127,3 @@ class MaddpgParams(DeterministicParams):
         if not self.released_servers:
             return super().seen_decisions(target, amounts, sizes)
         return multi_agent.released_coordinates(amounts, self.released_servers)
-
-    def joint_update(
-        self,
-        networks: Networks,
-        optimizers: dict[str, torch.optim.Optimizer],
-        generator: torch.Generator,
-        sum_gradients: SumGradients | None,
-        module: JointModule,
-    ) -> JointUpdate:
-        """Return what does a gradient step."""
-        rules = UpdateRules(
-            target_rate=self.target_rate,
-            grad_clip=self.grad_clip,
-            others=self.others,
-            target_gradient=self.target_gradient,
-            relaxation=self.relaxation,
-            entropy_coeff=self.entropy_coeff,
-            decision_penalty=self.decision_penalty,
-            saturation_penalty=self.saturation_penalty,
-        )
-        return JointUpdate(networks, optimizers, rules, generator, sum_gradients)

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 
 from edge_rllib.algorithms import checks
-from edge_rllib.algorithms.joint_update import JointUpdate, Networks, SumGradients, UpdateRules
+from edge_rllib.algorithms.joint_update import JointUpdate, Networks, SumGradients
 from edge_rllib.algorithms.off_policy import Exploration, OffPolicy, OffPolicyParams
 from edge_rllib.algorithms.soft_update import SoftJointUpdate, WantedEntropy
 from edge_rllib.modules.joint import JointModule
@@ -63,12 +63,6 @@ class MasacParams(OffPolicyParams):
     ) -> JointUpdate:
         """Return what does a gradient step."""
         assert module.log_temperatures is not None
-        rules = UpdateRules(
-            target_rate=self.target_rate,
-            grad_clip=self.grad_clip,
-            others=self.others,
-            target_gradient=self.target_gradient,
-        )
         wanted = WantedEntropy(self.target_entropy_frac, self.amount_entropy_gap_nats)
         temperatures = module.log_temperatures.of_targets, module.log_temperatures.of_amounts
-        return SoftJointUpdate(networks, optimizers, rules, generator, sum_gradients, wanted, temperatures)
+        return SoftJointUpdate(networks, optimizers, self.rules(module), generator, sum_gradients, wanted, temperatures)

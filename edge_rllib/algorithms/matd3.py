@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import torch
-
 from edge_rllib.algorithms import checks
-from edge_rllib.algorithms.joint_update import JointUpdate, Networks, SumGradients, UpdateRules
+from edge_rllib.algorithms.joint_update import UpdateRules
 from edge_rllib.algorithms.maddpg import DeterministicParams
 from edge_rllib.algorithms.off_policy import OffPolicy
 from edge_rllib.modules.joint import JointModule
@@ -40,27 +38,12 @@ class Matd3Params(DeterministicParams):
         """Return the Algorithm's class."""
         return Matd3
 
-    def joint_update(
-        self,
-        networks: Networks,
-        optimizers: dict[str, torch.optim.Optimizer],
-        generator: torch.Generator,
-        sum_gradients: SumGradients | None,
-        module: JointModule,
-    ) -> JointUpdate:
-        """Return what does a gradient step."""
+    def rules(self, module: JointModule) -> UpdateRules:
+        """Return how a gradient step is made."""
         span = module.sizes.high - module.sizes.low
-        rules = UpdateRules(
-            target_rate=self.target_rate,
-            grad_clip=self.grad_clip,
+        return replace(
+            super().rules(module),
             policy_interval=self.policy_interval,
             smoothing_std=self.smoothing_frac * span,
             smoothing_clip=self.smoothing_clip_frac * span,
-            others=self.others,
-            target_gradient=self.target_gradient,
-            relaxation=self.relaxation,
-            entropy_coeff=self.entropy_coeff,
-            decision_penalty=self.decision_penalty,
-            saturation_penalty=self.saturation_penalty,
         )
-        return JointUpdate(networks, optimizers, rules, generator, sum_gradients)

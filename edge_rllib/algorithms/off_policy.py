@@ -14,15 +14,26 @@ from edge_rllib.algorithms import checks
 from edge_rllib.algorithms.base import BatchedAlgorithm
 from edge_rllib.algorithms.central import CRITIC_SEES, CentralCriticConfig
 from edge_rllib.algorithms.joint_learner import JointLearner
-from edge_rllib.algorithms.joint_update import OTHERS, TARGET_GRADIENTS, JointUpdate, Networks, SumGradients
+from edge_rllib.algorithms.joint_update import (
+    OTHERS,
+    TARGET_GRADIENTS,
+    JointUpdate,
+    Networks,
+    SumGradients,
+    UpdateRules,
+)
 from edge_rllib.algorithms.settings import RunSettings
 from edge_rllib.modules.critics import CRITICS
 from edge_rllib.modules.joint import JointModule
+from edge_rllib.modules.shape import ObservationShape
 from edge_rllib.modules.stacked import INITIALS
 from edge_rllib.ops import hybrid
 from edge_rllib.ops.hybrid import Sizes
+from edge_rllib.ops.traces import Agreement
 from edge_rllib.runners.rollout import Rollout
 from envs.errors import ConfigError
+
+N_STEP_RULES = ("fixed", "adaptive", "retrace")
 
 
 class OffPolicyConfig(CentralCriticConfig):
@@ -79,7 +90,10 @@ class OffPolicyParams(ABC):
     critic_learning_rate: float  # of Adam, for critics
     final_rate_frac: float  # share of both learning rates at the end of the run; linear in between
     gamma: float  # discount a step, in [0, 1]
-    n_step: int  # steps that a transition spans
+    n_step: int  # steps that a transition spans, or the most of them
+    n_step_rule: str  # fixed; adaptive (while the policies decide as was decided); or retrace, as far as n_step
+    trace_decay: float  # of Retrace, in [0, 1]
+    agreement_frac: float  # amounts that differ by less of their range are one decision; where a world has no edges
     reward_scale: float  # factor of rewards, before anything else
     normalise_value: bool  # learn values at unit scale, set by the rewards of the warm-up
     replay_steps: int  # places of the replay, in environment steps
@@ -102,11 +116,12 @@ class OffPolicyParams(ABC):
 
     def __post_init__(self) -> None:
         checks.in_unit_interval(self, "gamma", "priority_alpha", "importance_beta", "target_rate", "final_rate_frac")
+        checks.in_unit_interval(self, "trace_decay", "agreement_frac")
         checks.positive(self, "fragment_steps", "policy_learning_rate", "critic_learning_rate", "n_step")
         checks.positive(self, "reward_scale", "replay_steps", "minibatch_steps", "updates_per_step")
         checks.positive(self, "target_rate", "grad_clip")
         checks.one_of(self, critic=CRITICS, critic_sees=CRITIC_SEES, first_weights=INITIALS)
-        checks.one_of(self, others=OTHERS, target_gradient=TARGET_GRADIENTS)
+        checks.one_of(self, others=OTHERS, target_gradient=TARGET_GRADIENTS, n_step_rule=N_STEP_RULES)
         if not self.minibatch_steps <= self.warm_up_steps <= self.replay_steps:
             raise ConfigError(
                 f"minibatch_steps = {self.minibatch_steps}, warm_up_steps = {self.warm_up_steps}, replay_steps = "
@@ -127,6 +142,26 @@ class OffPolicyParams(ABC):
     @abstractmethod
     def exploration(self, progress: float, sizes: Sizes) -> Exploration:
         """Return how to explore at a share of the run."""
+
+    def agreement(self, shape: ObservationShape) -> Agreement:
+        """Return when two amounts are one decision to the world."""
+        sizes = shape.decision
+        return Agreement(shape.amount_edges, self.agreement_frac * (sizes.high - sizes.low))
+
+    def rules(self, module: JointModule) -> UpdateRules:
+        """Return how a gradient step is made."""
+        return UpdateRules(
+            target_rate=self.target_rate,
+            grad_clip=self.grad_clip,
+            others=self.others,
+            target_gradient=self.target_gradient,
+            trace_decay=self.trace_decay,
+            agreement=self.agreement(module.model_config["shape"]),
+        )
+
+    def exploration_model(self) -> dict[str, float]:
+        """Return how runners explore beside what follows a schedule."""
+        return {"noise_rate": 1.0, "parameter_noise_frac": 0.0}
 
     def first_temperature(self) -> float:
         """Return the first weight of entropies, for algorithms that learn it."""
@@ -154,5 +189,6 @@ class OffPolicyParams(ABC):
             "initial": self.first_weights,
             "is_stochastic": self.is_stochastic,
             "temperature": self.first_temperature(),
+            **self.exploration_model(),
         }
         return config.configure(self, settings, model, model_config)

@@ -15,7 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from edge_rllib.algorithms.joint_update import JointUpdate, Networks, SumGradients, Transitions, UpdateRules
+from edge_rllib.algorithms.joint_update import JointUpdate, Networks, Step, SumGradients, Transitions, UpdateRules
+from edge_rllib.modules.critics import Situation
 from edge_rllib.modules.joint_policy import Says
 from edge_rllib.ops import categorical, hybrid, multi_agent
 
@@ -53,16 +54,21 @@ class SoftJointUpdate(JointUpdate):
         super().__init__(networks, optimizers, rules, generator, sum_gradients)
         self.wanted, self.log_temperatures = wanted, log_temperatures
 
-    @torch.no_grad()
-    def targets(self, batch: Transitions) -> Tensor:
-        """Return the values (R, V) that critics are moved to; decisions behind come from the present policies."""
-        says = self.networks.policy(batch.behind.observation, batch.behind_mask)
+    def state_values(self, behind: Situation, mask: Tensor) -> Tensor:
+        """Return the values (R, V) of what the present policies decide, with the worth of its entropy."""
+        says = self.networks.policy(behind.observation, mask)
         drawn = self.drawn(says)
-        values = self.values_behind(batch, self.sampled(says.log_probs, drawn.amounts))
+        values = self.copied_values(behind, self.sampled(says.log_probs, drawn.amounts))
         worth = self.worth(drawn)
         if values.shape[-1] == 1:
             worth = worth.sum(-1, keepdim=True)
-        return self.td_targets(batch, values + worth)
+        return values + worth
+
+    def log_ratio(self, says: Says, step: Step) -> Tensor:
+        """Return the logarithm (R, N) of how much likelier the policies are to decide as the step did."""
+        assert says.log_std is not None
+        parts = hybrid.Parts(says.log_probs, says.mean, says.log_std)
+        return hybrid.logp(parts, says.log_probs, step.target, step.amounts, self.sizes) - step.logp
 
     def policy_loss(self, batch: Transitions) -> Tensor:
         """Return the loss of the policies, and step the temperatures."""

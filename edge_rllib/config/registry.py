@@ -39,6 +39,7 @@ BUILT_IN.update(
             "a2c": "edge_rllib.algorithms.a2c:A2cParams",
             "cmoff": "edge_rllib.algorithms.coma:ComaParams",
             "coma": "edge_rllib.algorithms.coma:ComaParams",
+            "ddpg": "edge_rllib.algorithms.maddpg:DdpgParams",
             "ddqn": "edge_rllib.algorithms.ddqn:DdqnParams",
             "federated": "edge_rllib.federated.params:FederatedParams",
             "ippo": "edge_rllib.algorithms.ippo:IppoParams",
@@ -49,6 +50,8 @@ BUILT_IN.update(
             "mdoff": "edge_rllib.algorithms.maddpg:MaddpgParams",
             "mpoff": "edge_rllib.algorithms.mappo:MappoParams",
             "mtoff": "edge_rllib.algorithms.matd3:Matd3Params",
+            "sac": "edge_rllib.algorithms.masac:MasacParams",
+            "td3": "edge_rllib.algorithms.matd3:Matd3Params",
         },
         "attack": {
             "adaptive_alie": "edge_rllib.federated.attacks.adaptive:AdaptiveAlie",

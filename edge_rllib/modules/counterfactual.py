@@ -48,7 +48,8 @@ class CounterfactualModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
         )
         self.policy = JointPolicy(network, self.sizes, is_stochastic=True)
         n_state = shape.n_state if values["is_central"] else 0
-        seen = CriticShape(shape.n_agents, shape.n_features, n_state, self.sizes.n_vector)
+        members = tuple(values["group_of_agent"])
+        seen = CriticShape(shape.n_agents, shape.n_features, n_state, self.sizes.n_vector, members)
         self.critic = build_critic(values["critic"], seen, model.critic_hidden, model.activation)
         self.value_scale = RunningScale(1) if values["scale_value"] else None
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ from edge_rllib.modules.networks import ACTIVATIONS, check_widths, linear
 from edge_rllib.modules.stacked import HIDDEN_GAIN, Groups, StackedLayerNorm, StackedLinear, StackedMlp, initial_weights
 from envs.errors import ConfigError
 
-CRITICS = ("shared", "per_agent", "attention")
+CRITICS = ("shared", "per_agent", "attention", "own")
 HEARD_SHARE = 2  # what an agent hears is half as wide as an embedding: attention costs most of an update on a CPU
 
 
@@ -38,6 +38,7 @@ class CriticShape(NamedTuple):
     n_features: int  # F
     n_state: int  # S; 0 where the critic sees all observations instead
     n_decision: int  # W
+    group_of_agent: tuple[int, ...] = ()  # which agents share the weights of critic ``own``; none: every agent its own
 
 
 class Situation(NamedTuple):
@@ -51,6 +52,7 @@ class CentralCritic(nn.Module, ABC):
     """A critic over the joint decision."""
 
     n_values: int  # V
+    sees_others: ClassVar[bool] = True  # values are those of the joint decision
     rest: nn.Module  # the layers behind the first ones, StackedLinear or StackedMlp
 
     @property
@@ -88,13 +90,16 @@ def build_critic(
     """Return a central critic.
 
     ``shared`` has one network and one value for the team; ``per_agent`` a network an agent, stacked; ``attention`` one
-    set of weights for any number of agents, each of which attends to the others.
+    set of weights for any number of agents, each of which attends to the others; ``own`` judges an agent by its own
+    observation and decision alone, as DDPG, TD3 and SAC do.
     """
     check_widths("critic_hidden", widths, activation)
     if kind == "attention":
         if has_layer_norm or initial != "orthogonal":
             raise ConfigError("critic attention: expected orthogonal first weights and no layer normalisation")
         return AttentionCritic(shape, widths, activation, attention_heads)
+    if kind == "own":
+        return OwnCritic(shape, widths, activation, initial, has_layer_norm)
     if kind in CRITICS:
         return JointCritic(shape, widths, activation, kind == "per_agent", initial, has_layer_norm)
     raise ConfigError(f"critic = {kind!r}: expected one of {', '.join(CRITICS)}")
@@ -217,6 +222,38 @@ class AttentionCritic(CentralCritic):
     def _values(self, hidden: Tensor) -> Tensor:
         values: Tensor = self.rest(self.activate(hidden)).squeeze(-1)
         return values
+
+
+class OwnCritic(CentralCritic):
+    """Values of each agent's own decision by its own observation, and the global state where there is one.
+
+    Others are part of the world: independent learners, or the one agent of a world that decides for all.
+    """
+
+    sees_others = False
+
+    def __init__(
+        self, shape: CriticShape, widths: Sequence[int], activation: str, initial: str, has_layer_norm: bool
+    ) -> None:
+        super().__init__()
+        self.n_values, self.has_state = shape.n_agents, shape.n_state > 0
+        groups = Groups(shape.group_of_agent or range(shape.n_agents))
+        n_inputs = shape.n_features + shape.n_state + shape.n_decision
+        self.rest = StackedMlp(groups, n_inputs, widths, 1, activation, initial, 1.0, has_layer_norm)
+
+    def forward(self, situation: Situation, decisions: Tensor) -> Tensor:
+        """Return values (..., N) of decisions (..., N, W)."""
+        seen = situation.observation
+        if self.has_state:
+            assert situation.state is not None
+            seen = torch.cat((seen, situation.state.unsqueeze(-2).expand(*seen.shape[:-1], -1)), -1)
+        rows = torch.cat((seen.expand(*decisions.shape[:-1], -1), decisions), -1)
+        values: Tensor = self.rest(rows).squeeze(-1)
+        return values
+
+    def alternatives(self, situation: Situation, decisions: Tensor, own: Tensor) -> Tensor:
+        """Return values (M, R, N) of own decisions (M, R, N, W), whatever the others do."""
+        return self(situation, own)
 
 
 class Listener(nn.Module):

@@ -7,7 +7,7 @@ is kept in buffers: they follow its schedule with the weights they are sent.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -21,6 +21,7 @@ from edge_rllib.modules.actor_critic import unpack
 from edge_rllib.modules.critics import CriticShape, build_critic
 from edge_rllib.modules.joint_policy import JointPolicy, Says, n_policy_outputs
 from edge_rllib.modules.networks import POLICY_GAIN
+from edge_rllib.modules.perturbed import Perturbed
 from edge_rllib.modules.stacked import Groups, StackedMlp
 from edge_rllib.ops import categorical, hybrid
 from edge_rllib.ops.moments import RunningScale
@@ -35,7 +36,8 @@ class JointModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
 
     ``model_config`` holds ``model`` (widths and activation), ``shape``, ``is_central`` (critics see the global state),
     ``group_of_agent``, ``critic`` (its kind), ``n_critics``, ``initial`` (kind of first weights), ``is_stochastic``
-    (amounts are drawn, not computed) and ``temperature`` (the first one).
+    (amounts are drawn, not computed), ``temperature`` (the first one), ``noise_rate`` (share by which noise on amounts
+    is renewed each step) and ``parameter_noise_frac`` (wanted change of decisions by noise on parameters, or 0).
     """
 
     takes_amounts: ClassVar[bool] = True
@@ -64,8 +66,15 @@ class JointModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
             POLICY_GAIN,
         )
         self.policy = JointPolicy(network, self.sizes, self.is_stochastic)
+        self.noise_rate = float(values["noise_rate"])
+        wanted = float(values["parameter_noise_frac"])
+        self.perturbed = Perturbed(self.policy, wanted) if wanted else None
         seen = CriticShape(
-            shape.n_agents, shape.n_features, shape.n_state if values["is_central"] else 0, self.sizes.n_vector
+            shape.n_agents,
+            shape.n_features,
+            shape.n_state if values["is_central"] else 0,
+            self.sizes.n_vector,
+            tuple(values["group_of_agent"]),
         )
         self.critics = nn.ModuleList(
             build_critic(values["critic"], seen, model.critic_hidden, model.activation, initial=first)
@@ -117,7 +126,7 @@ class JointModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
         with torch.no_grad():
             if float(self.is_random):
                 return self._at_random(unpack(batch).mask)
-            says = self._says(self.policy, batch)
+            says = self._says(self.perturbed or self.policy, batch)
             if self.is_stochastic:
                 return self._inputs(says)
             mask = unpack(batch).mask
@@ -126,10 +135,9 @@ class JointModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
             mixed = categorical.mask_logits(probs.log(), mask)
             return self._inputs(says._replace(log_probs=mixed), self.noise_std.clamp_min(1e-8).log())
 
-    def _says(self, policy: nn.Module, batch: Mapping[str, Any]) -> Says:
+    def _says(self, policy: Callable[..., Says], batch: Mapping[str, Any]) -> Says:
         seen = unpack(batch)
-        says: Says = policy(self.scaled(seen.observation), seen.mask)
-        return says
+        return policy(self.scaled(seen.observation), seen.mask)
 
     def _inputs(self, says: Says, log_std: Tensor | None = None) -> dict[str, Any]:
         """Return the inputs of the decisions' distribution, with a deviation for policies that have none."""

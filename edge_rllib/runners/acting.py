@@ -39,6 +39,10 @@ class ModuleActor:
         self.sizes = model_shape.decision
         self._noise: F4 = np.zeros((*shape, self.sizes.n_amounts), np.float32)
         self._adds_noise = bool(getattr(module, "noise_is_added", False))
+        self._noise_rate = float(getattr(module, "noise_rate", 1.0))
+        self._drift: F4 = np.zeros_like(self._noise)  # noise that remembers, of the episodes under way
+        self._perturbed: Any = getattr(module, "perturbed", None)  # the policy with noise on its parameters
+        self._is_due = True  # that noise is drawn anew
         self.memory = self._fresh_memory(shape)
         self.kept: list[F4] = []  # memory (B, n, H) at the start of each sequence of the fragment
         self.sequence_steps = int(module.model_config["max_seq_len"]) if self.memory is not None else 0
@@ -56,6 +60,10 @@ class ModuleActor:
         observation, mask = buffers.tensors[t]
         if not self.is_alone:
             observation, mask = observation[:, self.members], mask[:, self.members]
+        if self._perturbed is not None and self._is_due and manner.explore:
+            seed = np.random.SeedSequence([int(key), int(world_ids[0]), int(step)]).generate_state(1)[0]
+            self._perturbed.redraw(self.module.scaled(observation), mask, int(seed))
+            self._is_due = False
         inputs = _uniform(mask, self.sizes) if manner.is_random else self._inputs(observation, mask, manner)
         if manner.keep_logits:
             buffers.logits_of(self.module_id, len(self.agents))[t] = inputs.numpy()
@@ -71,6 +79,7 @@ class ModuleActor:
             is_drawn = manner.explore or manner.is_random
             if is_drawn:
                 normals(self._noise, self.agents, key, np.uint64(STREAM_AMOUNTS), world_ids, step)
+                self._colour()
             amounts = self._amounts(inputs, torch.from_numpy(decision), logp, is_drawn, manner.is_random)
             buffers.amounts[t][:, self.members] = amounts.numpy()
         if not self.is_alone:
@@ -96,6 +105,17 @@ class ModuleActor:
         logp += hybrid.amounts_logp(parts, target, amounts, sizes).numpy()
         return amounts
 
+    def _colour(self) -> None:
+        """Let noise remember what it was: x <- (1 - rate) x + noise, once learning has begun.
+
+        The process of Ornstein and Uhlenbeck in steps of 1 [Lillicrap et al., Continuous Control with Deep
+        Reinforcement Learning, 2016, section 7], before it is scaled.
+        """
+        if self._noise_rate < 1.0 and not float(self.module.is_random):
+            self._drift *= 1.0 - self._noise_rate
+            self._drift += self._noise
+            self._noise[...] = self._drift
+
     def _inputs(self, observation: torch.Tensor, mask: torch.Tensor, manner: Manner) -> torch.Tensor:
         """Return the inputs (B, n, K + 2 K A) of the distribution."""
         batch: dict[str, Any] = {Columns.OBS: observation, "action_mask": mask}
@@ -116,9 +136,23 @@ class ModuleActor:
         return inputs.reshape(*shape[:2], -1)
 
     def forget(self, ended: BOOL | None = None) -> None:
-        """Clear the memory of the worlds that ended, or of all."""
+        """Clear the memory of the worlds that ended, or of all, and what exploration remembers of their episodes."""
+        self._drift[slice(None) if ended is None else ended] = 0.0
+        self._is_due = True
         if self.memory is not None:
             self.memory[slice(None) if ended is None else torch.from_numpy(ended)] = 0.0
+
+    def noise_state(self) -> dict[str, Any]:
+        """Return what exploration remembers."""
+        perturbed = None if self._perturbed is None else self._perturbed.get_state()
+        return {"drift": self._drift.copy(), "is_due": self._is_due, "perturbed": perturbed}
+
+    def set_noise_state(self, state: dict[str, Any]) -> None:
+        """Explore on from ``noise_state``."""
+        self._drift[...] = state["drift"]
+        self._is_due = state["is_due"]
+        if self._perturbed is not None:
+            self._perturbed.set_state(state["perturbed"])
 
 
 def _uniform(mask: torch.Tensor, sizes: hybrid.Sizes) -> torch.Tensor:

@@ -307,6 +307,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
             "seen": tuple(part[-1].copy() for part in (self._last.observation, self._last.mask, self._last.state)),
             "step": self._step,
             "episodes": self.episodes.get_state(),
+            "noise": {a.module_id: a.noise_state() for a in self.actors},
             "memory": {a.module_id: a.memory.numpy().copy() for a in self.actors if a.memory is not None},
         }
 
@@ -324,6 +325,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         self._step = state["step"]
         self.episodes.set_state(state["episodes"])
         for actor in self.actors:
+            actor.set_noise_state(state["noise"][actor.module_id])
             if actor.memory is not None:
                 actor.memory = torch.from_numpy(state["memory"][actor.module_id].copy())
 

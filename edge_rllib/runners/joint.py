@@ -19,6 +19,7 @@ class JointRows(NamedTuple):
     state: F4 | None  # (T + 1, B, S)
     target: I8  # (T, B, N)
     amounts: F4  # (T, B, N, A)
+    logp: F4  # (T, B, N) log probability (density) with which the decision was drawn
     reward: F4  # (T, B, N)
     terminated: BOOL  # (T, B)
     truncated: BOOL  # (T, B)
@@ -33,6 +34,7 @@ def joint_rows(rollout: Rollout) -> JointRows:
         rollout.state,
         gather(rollout, column.DECISION),
         gather(rollout, column.AMOUNTS),
+        gather(rollout, column.LOGP),
         gather(rollout, column.REWARD),
         rollout.terminated,
         rollout.truncated,

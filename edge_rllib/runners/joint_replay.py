@@ -51,6 +51,7 @@ class Ring(NamedTuple):
     state: F4  # (C, S)
     target: I8  # (C, N)
     amounts: F4  # (C, N, A)
+    logp: F4  # (C, N)
     reward: F4  # (C, N) of this step alone
     following: I8  # (C,) place of the row behind it, which is younger and so lives as long; or one of the marks
     n_written: I8  # (1,) rows ever written
@@ -137,6 +138,7 @@ def _write_rows(
     state: F4,
     target: I8,
     amounts: F4,
+    logp: F4,
     reward: F4,
     terminated: BOOL,
     truncated: BOOL,
@@ -157,6 +159,7 @@ def _write_rows(
             _copy_seen(ring, row, observation[t, b], mask[t, b], state[t, b])
             for i in range(n_agents):
                 ring.target[row, i] = target[t, b, i]
+                ring.logp[row, i] = logp[t, b, i]
                 ring.reward[row, i] = reward[t, b, i]
                 for a in range(amounts.shape[3]):
                     ring.amounts[row, i, a] = amounts[t, b, i, a]
@@ -214,6 +217,7 @@ class JointReplay(PriorityRing):
             np.zeros((n_places, n), np.int64),
             np.zeros((n_places, n, a), np.float32),
             np.zeros((n_places, n), np.float32),
+            np.zeros((n_places, n), np.float32),
             np.full(n_places, UNKNOWN, np.int64),
             np.zeros(1, np.int64),
         )
@@ -245,6 +249,7 @@ class JointReplay(PriorityRing):
             self._state(rows.state, (n_steps + 1, n_worlds)),
             owned(rows.target),
             owned(rows.amounts),
+            owned(rows.logp),
             owned(rows.reward),
             owned(rows.terminated),
             owned(rows.truncated),
@@ -291,6 +296,37 @@ class JointReplay(PriorityRing):
         index[finals.t, finals.b] = np.arange(len(finals.t))
         state = self._state(finals.state, (len(finals.t),))
         return index, owned(finals.observation), owned(finals.mask), state
+
+
+def shortened(drawn: JointDraw, n_steps: I8) -> JointDraw:
+    """Return transitions that end after so many of their steps (R,), one or more, and go on from the row behind."""
+    n_rows, n_all = drawn.step_weight.shape
+    is_cut = n_steps < (drawn.step_weight > 0.0).sum(1)
+    at = np.arange(n_rows), np.minimum(n_steps, n_all - 1)
+    weight = np.where(np.arange(n_all) < n_steps[:, None], drawn.step_weight, np.float32(0.0))
+    behind = np.where(is_cut, drawn.step_place[at], drawn.behind)
+    return drawn._replace(
+        step_weight=weight, behind=behind, discount=np.where(is_cut, drawn.step_weight[at], drawn.discount)
+    )
+
+
+class Walk(NamedTuple):
+    """The steps of drawn transitions one by one; R rows, L steps."""
+
+    behind: I8  # (R, L) row behind each step
+    discount: F4  # (R, L) weight of the value behind; 0 behind a termination
+    is_alive: BOOL  # (R, L) False beyond a transition's end
+
+
+def walk(drawn: JointDraw) -> Walk:
+    """Return what lies behind each step of transitions."""
+    is_alive = drawn.step_weight > 0.0
+    goes_on = np.concatenate((is_alive[:, 1:], np.zeros((len(is_alive), 1), np.bool_)), 1)
+    later = np.concatenate((drawn.step_weight[:, 1:], drawn.discount[:, None]), 1)
+    places = np.concatenate((drawn.step_place[:, 1:], drawn.behind[:, None]), 1)
+    weight = np.where(goes_on, later, drawn.discount[:, None])
+    discount = np.divide(weight, drawn.step_weight, out=np.zeros_like(weight), where=is_alive)
+    return Walk(np.where(goes_on, places, drawn.behind[:, None]), discount, is_alive)
 
 
 def join_worlds(parts: Sequence[JointRows]) -> JointRows:

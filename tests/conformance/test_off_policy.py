@@ -81,8 +81,11 @@ def assert_equal(first, second):
         (but(MADDPG, entropy_coeff=0.1), {}),
         (but(MATD3, entropy_coeff=0.1, priority_alpha=0.6, n_step=2), {"module_sharing": "per_agent"}),
         (but(MASAC, critic="shared", others="policy", target_gradient="gumbel"), {"module_sharing": "per_tier"}),
+        (but(values_of("ddpg", **SHORT), n_step=4, n_step_rule="adaptive"), {}),
+        (but(values_of("td3", **SHORT), n_step=4, n_step_rule="retrace"), {}),
+        (but(values_of("sac", **SHORT), n_step=4, n_step_rule="retrace"), {}),
     ],
-    ids=["maddpg", "matd3 per_agent", "masac per_tier"],
+    ids=["maddpg", "matd3 per_agent", "masac per_tier", "ddpg adaptive", "td3 retrace", "sac retrace"],
 )
 def test_what_the_observation_shows_is_learnt(values, settings):
     algorithm = build(values, n_evaluation_worlds=16, total_env_steps=4800, **settings)
@@ -158,10 +161,19 @@ def test_devices_learn_to_share_two_servers_in_time():
     algorithm.stop()
 
 
-@EACH
-def test_a_resumed_run_with_its_replay_is_the_run_that_was_not_interrupted(values, tmp_path):
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (MADDPG, "discrete"),
+        (but(MATD3, noise_rate=0.15, parameter_noise_frac=0.1), "box"),
+        (but(MASAC, n_step_rule="retrace"), "hybrid"),
+    ],
+    ids=["maddpg", "matd3 noise", "masac retrace"],
+)
+def test_a_resumed_run_with_its_replay_is_the_run_that_was_not_interrupted(values, kind, tmp_path):
     values = but(values, n_step=2, priority_alpha=0.5)
-    algorithm, resumed = build(values), build(values)
+    scenario = load_scenario("mec_2es_3md_v1", [f"params.decision.kind={kind}", "params.horizon_slots=15"])
+    algorithm, resumed = (build(values, scenario=scenario) for _ in range(2))
     train(algorithm, 4)
     algorithm.save_to_path(str(tmp_path))
     expected_result = train(algorithm, 2)
@@ -227,7 +239,10 @@ def test_released_coordinates_train_on_the_released_box_alone():
         (MADDPG, {"updates_per_step": 0.0}, "updates_per_step = 0.0: expected a positive number"),
         (MADDPG, {"warm_up_steps": 50}, "minibatch_steps = 64, warm_up_steps = 50"),
         (MADDPG, {"replay_steps": 100}, "warm_up_steps = 320, replay_steps = 100"),
-        (MADDPG, {"critic": "own"}, "critic = 'own': expected one of shared, per_agent, attention"),
+        (MADDPG, {"critic": "its"}, "critic = 'its': expected one of shared, per_agent, attention, own"),
+        (MADDPG, {"n_step_rule": "lambda"}, "n_step_rule = 'lambda': expected one of fixed, adaptive, retrace"),
+        (MADDPG, {"noise_rate": 0.0}, "noise_rate = 0.0: expected a positive number"),
+        (MADDPG, {"parameter_noise_frac": -1.0}, "parameter_noise_frac = -1.0: expected 0 or more"),
         (MADDPG, {"critic_sees": "all"}, "critic_sees = 'all': expected one of observations, state"),
         (MADDPG, {"first_weights": "zero"}, "first_weights = 'zero': expected one of orthogonal, uniform"),
         (MADDPG, {"noise_frac": -0.1}, "noise_frac = -0.1: expected 0 or more"),

@@ -8,6 +8,7 @@ from edge_rllib.config.registry import names
 
 # MDOff, MPOff and MTOff are MADDPG, MAPPO and MATD3 with values for MEC cells.
 ALGORITHMS = sorted(set(names("algorithm")) - {"mdoff", "mpoff", "mtoff"})
+REPLAYED = ("maddpg", "matd3", "masac", "ddpg", "td3", "sac")
 # Small fragments: few worlds, and a decision at most every second step
 VALUES = {
     "ippo": {"fragment_steps": 20, "minibatch_rows": 200, "learning_rate": 0.003, "final_learning_rate": 0.001},
@@ -17,9 +18,9 @@ VALUES = {
     "coma": {"fragment_steps": 10},
     "ddqn": {"fragment_steps": 5},
     "federated": {"n_clients": 4, "n_faulty": 1, "attack": "sign_flip"},
-    **{name: {"warm_up_steps": 1_000, "minibatch_steps": 256} for name in ("maddpg", "matd3", "masac")},
+    **{name: {"warm_up_steps": 1_000, "minibatch_steps": 256} for name in REPLAYED},
 }
-STEPS = {"maddpg": 12_000, "matd3": 12_000, "masac": 12_000}  # a replay makes more of a step
+STEPS = dict.fromkeys(REPLAYED, 12_000)  # a replay makes more of a step
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

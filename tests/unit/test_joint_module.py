@@ -18,7 +18,7 @@ N, F = 3, 4
 HYBRID = Sizes(2, 1, low=0.0, high=2.0)
 
 
-def module_of(sizes=HYBRID, groups=(0, 1, 0), is_stochastic=False, inference_only=False):
+def module_of(sizes=HYBRID, groups=(0, 1, 0), is_stochastic=False, inference_only=False, parameter_noise_frac=0.0):
     torch.manual_seed(0)
     shape = ObservationShape(F, sizes.n_targets, F, 0, 0, sizes, N)
     module = JointModule(
@@ -35,6 +35,8 @@ def module_of(sizes=HYBRID, groups=(0, 1, 0), is_stochastic=False, inference_onl
             "initial": "orthogonal",
             "is_stochastic": is_stochastic,
             "temperature": 0.5,
+            "noise_rate": 1.0,
+            "parameter_noise_frac": parameter_noise_frac,
         },
     )
     if not inference_only:
@@ -117,3 +119,34 @@ def test_values_at_unit_scale_obey_the_scaled_rewards():
     # reward 2 and half of a value of 14 are worth 9; at unit scale 14 is 1 and 9 is -0.25
     returns = module.to_unit_scale(torch.tensor([[2.0]]), torch.tensor([0.5]))
     assert (returns + 0.5 * 1.0).item() == pytest.approx(-0.25)
+
+
+def test_noise_on_parameters_keeps_to_the_wanted_change_of_decisions():
+    module = module_of(parameter_noise_frac=0.1)
+    seen = batch_of(200)
+    observation, mask = module.scaled(seen[Columns.OBS]), seen["action_mask"]
+    module.is_random.fill_(0.0)
+    with torch.no_grad():
+        for draw in range(400):
+            module.perturbed.redraw(observation, mask, draw)
+        changes = []
+        for draw in range(20):
+            module.perturbed.redraw(observation, mask, 1000 + draw)
+            changes.append(module.perturbed.distance(observation, mask))
+    assert 0.05 < np.mean(changes) < 0.2  # a step of the deviation is 1 %
+
+
+def test_the_same_noise_on_parameters_comes_with_the_same_seed_and_stays_until_it_is_drawn_anew():
+    module, other = module_of(parameter_noise_frac=0.1), module_of(parameter_noise_frac=0.1)
+    seen = batch_of()
+    for each in (module, other):
+        each.is_random.fill_(0.0)
+    plain = module.forward_exploration(seen)[Columns.ACTION_DIST_INPUTS]
+    for each in (module, other):
+        each.perturbed.redraw(each.scaled(seen[Columns.OBS]), seen["action_mask"], 7)
+    first, second = (each.forward_exploration(seen)[Columns.ACTION_DIST_INPUTS] for each in (module, other))
+    assert torch.equal(first, second)
+    assert torch.equal(first, module.forward_exploration(seen)[Columns.ACTION_DIST_INPUTS])
+    assert not torch.allclose(first, plain)
+    # the policy that is evaluated has none
+    torch.testing.assert_close(module.forward_inference(seen)[Columns.ACTION_DIST_INPUTS][..., 2:4], plain[..., 2:4])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge_rllib.runners.joint import JointRows
-from edge_rllib.runners.joint_replay import JointReplay, JointSizes, join_worlds
+from edge_rllib.runners.joint_replay import JointReplay, JointSizes, join_worlds, shortened, walk
 from edge_rllib.runners.rollout import Finals
 from envs.errors import ConfigError
 
@@ -40,8 +40,9 @@ def rows_of(rewards, first=0, terminated=(), truncated=(), n_worlds=1):
         finals = Finals(t, b, final, np.ones((len(t), 2, 2), np.bool_), -final[:, 0])
     target = np.broadcast_to((step[:-1] % 2)[:, None, None], shape).astype(np.int64)
     amounts = observation[:-1] / 100.0
+    logp = -observation[:-1, ..., 0] / 10.0
     reward = (rewards[:, None, None] * np.array([1.0, 2.0]) * np.ones((1, n_worlds, 1))).astype(np.float32)
-    return JointRows(observation, mask, -observation[:, :, 0], target, amounts, reward, *ends, finals)
+    return JointRows(observation, mask, -observation[:, :, 0], target, amounts, logp, reward, *ends, finals)
 
 
 def transitions(replay):
@@ -246,3 +247,23 @@ def test_worlds_that_were_split_are_joined_again():
     assert one.add(joined, IDS) == two.add(whole, IDS) == 3 * 2
     assert transitions(one) == transitions(two)
     assert join_worlds([whole]) is whole
+
+
+def test_shortened_transitions_end_earlier_and_go_on_from_the_row_behind():
+    replay = replay_of(n_step=3)
+    replay.add(rows_of([1, 2, 4, 8, 16], terminated=[4]), IDS)
+    drawn = replay._chains(np.array([0, 2, 3]))
+    short = shortened(drawn, np.array([2, 5, 1]))
+    # from 0 two of three steps; from 2 all of its three, as before; from 3 one of two
+    np.testing.assert_array_equal(short.step_weight, [[1, 0.5, 0], [1, 0.5, 0.25], [1, 0, 0]])
+    np.testing.assert_array_equal(short.behind[[0, 2]], [2, 4])
+    np.testing.assert_array_equal(short.discount, [0.25, 0.0, 0.5])
+
+
+def test_a_walk_tells_what_lies_behind_each_step():
+    replay = replay_of(n_step=3)
+    replay.add(rows_of([1, 2, 4, 8, 16], terminated=[4]), IDS)
+    steps = walk(replay._chains(np.array([1, 3])))
+    np.testing.assert_array_equal(steps.behind[0], [2, 3, 4])
+    np.testing.assert_array_equal(steps.discount, [[0.5, 0.5, 0.5], [0.5, 0.0, 0.0]])
+    np.testing.assert_array_equal(steps.is_alive, [[True, True, True], [True, True, False]])

@@ -54,7 +54,9 @@ def fragments(n_fragments: int, seed: int = 0, n_steps: int = 10, n_worlds: int 
         amounts = draws.random((n_steps, n_worlds, 2, 1)).astype(np.float32)
         mask = np.ones((n_steps + 1, n_worlds, 2, 3), bool)
         found.append(
-            JointRows(observation, mask, None, target, amounts, reward, np.zeros_like(truncated), truncated, None)
+            JointRows(
+                observation, mask, None, target, amounts, reward, reward, np.zeros_like(truncated), truncated, None
+            )
         )
     return found
 
