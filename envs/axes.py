@@ -33,5 +33,8 @@ AXES: dict[str, str] = {
     "Se": "edge servers of a MEC world",
     "Ds": "sets of the devices of a MEC world",
     "Le": "levels of the share that is sent",
+    "Us": "users of a multi-user world",
+    "Cl": "clips of a multi-user world, one a slot",
+    "Ch": "channels of a multi-user world, and the phantom one",
     "Am": "amounts: the continuous parts of a decision",
 }

@@ -20,6 +20,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "lunar_lander": "envs.lunar_lander.world:LunarLanderWorld",
         "matching": "envs.matching.world:MatchingWorld",
         "mec": "envs.mec.world:MecWorld",
+        "multiuser": "envs.multiuser.world:MultiuserWorld",
     },
     "world_params": {
         "cartpole": "envs.cartpole.world:CartpoleParams",
@@ -27,6 +28,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "lunar_lander": "envs.lunar_lander.world:LunarLanderParams",
         "matching": "envs.matching.world:MatchingParams",
         "mec": "envs.mec.params:MecParams",
+        "multiuser": "envs.multiuser.params:MultiuserParams",
     },
     "topology": {
         "bridged_clusters": "envs.topologies.bridged_clusters:BridgedClusters",
@@ -38,6 +40,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "grid": "envs.topologies.grid:Grid",
         "layered": "envs.topologies.layered:Layered",
         "mec_cell": "envs.topologies.mec_cell:MecCell",
+        "multiuser_cell": "envs.topologies.multiuser_cell:MultiuserCell",
         "pair": "envs.topologies.pair:Pair",
         "random": "envs.topologies.random:Random",
         "ring": "envs.topologies.ring:Ring",
@@ -49,6 +52,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "edge_apps": "envs.workloads.edge_apps:EdgeApps",
         "mec_profiles": "envs.workloads.mec_profiles:MecProfiles",
         "mmpp": "envs.workloads.mmpp:Mmpp",
+        "multiuser_tasks": "envs.workloads.multiuser_tasks:MultiuserTasks",
         "negative_binomial": "envs.workloads.negative_binomial:NegativeBinomial",
         "peersim_trace": "envs.workloads.peersim_trace:PeersimTrace",
         "periodic": "envs.workloads.periodic:Periodic",
@@ -56,6 +60,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "schedule": "envs.workloads.schedule:Schedule",
         "task_types": "envs.workloads.task_types:TaskTypes",
         "trace": "envs.workloads.trace:Trace",
+        "vision_clips": "envs.workloads.vision_clips:VisionClips",
     },
     "baseline": {
         "best_assignment": "envs.baselines.best_assignment:BestAssignment",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_rllib.reference.alibaba_check import check_alibaba, is_alibaba
+from edge_rllib.reference.dcdrl_check import check_dcdrl, is_dcdrl
 from edge_rllib.reference.explaboff_check import check_arrays, check_json, check_table
 from edge_rllib.reference.explaboff_settings import is_parameters
 from edge_rllib.reference.peersim_check import (
@@ -58,6 +59,8 @@ def check_file(path: Path, n_worlds: int, play: Play | None = None, label: str =
         return check_trace(contents, file, _sibling(path, is_statistics), n_worlds)
     if is_alibaba(contents):
         return check_alibaba(contents, file, n_worlds)
+    if is_dcdrl(contents):
+        return check_dcdrl(contents, file)
     if is_throughput(contents):
         return show_throughput(contents, file)
     released = check_json(contents, file, lambda: _sibling(path, is_parameters), n_worlds)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import cast
 
 import numpy as np
 from scipy.special import j0
@@ -52,13 +51,6 @@ def read_tables(cell: MecCell, profiles: MecProfiles, params: MecParams) -> MecT
         deadline_s=np.array(profiles.deadline_s),
         share_levels=np.array(params.decision.share_levels),
     )
-
-
-def as_row(rules: Rules) -> Rules:
-    """Return the scalars as one row of memory, for kernels: one pointer compiles faster than 50 arguments."""
-    kinds = {bool: np.bool_, int: np.int64, float: np.float64}
-    dtype = np.dtype([(name, kinds[type(value)]) for name, value in rules._asdict().items()])
-    return cast(Rules, np.array([tuple(rules)], dtype).view(np.recarray)[0])
 
 
 def read_rules(cell: MecCell, profiles: MecProfiles, params: MecParams) -> Rules:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from envs.arrays import F8, I8, allocate, check_entries, check_key, check_saved
+from envs.arrays import F8, I8, allocate, as_row, check_entries, check_key, check_saved
 from envs.constants import TIER_DEVICE
 from envs.errors import ConfigError, DecisionError
-from envs.mec.build import as_row, parts_of, read_rules, read_tables
+from envs.mec.build import parts_of, read_rules, read_tables
 from envs.mec.checks import check_possible
 from envs.mec.decode import Chosen, encode, n_amounts, n_targets
 from envs.mec.figures import metrics, summarise

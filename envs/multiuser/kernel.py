@@ -1,0 +1,242 @@
+"""The physics of a slot: radio, the edge server, the users' own processors, and what everything costs.
+
+A user that stays works behind its own backlog, and is done backlog + work / hz after the start of the slot. One that
+sends is done after its upload, at bandwidth * log2(1 + signal / (interference + noise)), and its time at the edge:
+
+- with service ``whole`` or ``k_fold`` as released: upload + service + wait, the wait being the server's backlog at the
+  start of the slot, and with sequential users the work of lower numbers in the slot, too; nothing of the backlog is
+  served during the upload. A service takes k times as long where k tasks are sent and the service is ``k_fold``;
+- with ``sharing`` the server serves its backlog first, and from then on those tasks of the slot that have arrived, in
+  equal shares (processor sharing), up to the instant when each is done. What is not done at the end of the slot is the
+  next one's backlog; that of a task still on its way counts as arrived then.
+
+Late tasks are finished, too: they cost a penalty. Results are small, and their way back is not modelled.
+[X. Qiu et al., "Distributed and Collective Deep Reinforcement Learning for Computation Offloading", IEEE TPDS 2021, and
+their repository qiuxy23/DC-DRL]
+"""
+
+from __future__ import annotations
+
+import math
+
+from envs.accelerate import inlined
+from envs.arrays import F8
+from envs.multiuser import state as s
+from envs.multiuser.state import MultiuserState, MultiuserTables, Room, Rules, SlotFigures
+
+_LN2 = math.log(2.0)
+
+
+@inlined
+def price_slot(
+    figures: SlotFigures, room: Room, state: MultiuserState, tables: MultiuserTables, rules: Rules, b: int
+) -> float:
+    """Play the slot under the decisions in ``state.user`` and return its cost; the backlogs stay as they are.
+
+    Mutates ``figures`` and ``room``. The cost is the sum over users; ``room.sender`` lists those who send.
+    """
+    n_sending = _send(figures, room, state, tables, rules, b)
+    if rules.service == s.SHARING:
+        _sort_by_arrival(figures, room, b, n_sending)
+        _share_server(figures, room, state, rules, b, n_sending)
+    wait_s, total = state.world[b].edge_backlog_s, 0.0
+    for u in range(state.user.shape[1]):
+        user = state.user[b, u]
+        figures.local_cost[b, u] = 0.0
+        figures.edge_cost[b, u] = 0.0
+        figures.transmit_cost[b, u] = 0.0
+        if user.offloads == 1:
+            if rules.service != s.SHARING:
+                service_s = user.work_cycles / rules.edge_hz
+                n_fold = n_sending if rules.service == s.K_FOLD else 1
+                figures.edge_s[b, u] = service_s * n_fold + wait_s
+                if rules.is_sequential:
+                    wait_s += service_s
+            figures.delay_s[b, u] = figures.upload_s[b, u] + figures.edge_s[b, u]
+            figures.transmit_cost[b, u] = rules.transmit_w * figures.upload_s[b, u] * rules.transmit_per_j
+            figures.edge_cost[b, u] = user.work_cycles * rules.edge_per_cycle
+        else:
+            figures.rate_bps[b, u] = 0.0
+            figures.upload_s[b, u] = 0.0
+            figures.edge_s[b, u] = 0.0
+            figures.shares_channel[b, u] = False
+            figures.delay_s[b, u] = user.work_cycles / tables.user_hz[u] + user.backlog_s
+            figures.local_cost[b, u] = user.work_cycles * rules.local_per_cycle
+        cost = figures.local_cost[b, u] + figures.transmit_cost[b, u] + figures.edge_cost[b, u]
+        is_missed = figures.delay_s[b, u] > user.deadline_s
+        figures.is_missed[b, u] = is_missed
+        figures.cost[b, u] = cost + rules.miss_cost if is_missed else cost
+        total += figures.cost[b, u]
+    return total
+
+
+@inlined
+def _send(
+    figures: SlotFigures, room: Room, state: MultiuserState, tables: MultiuserTables, rules: Rules, b: int
+) -> int:
+    """Fill rates and upload times of those who send, and ``room.sender``; return how many there are."""
+    for channel in range(room.channel_w.size):
+        room.channel_w[channel] = 0.0
+        room.n_sending[channel] = 0
+    n_sending = 0
+    for u in range(state.user.shape[1]):
+        channel = state.user[b, u].channel
+        if channel >= 0:
+            room.channel_w[channel] += tables.received_w[u]
+        if state.user[b, u].offloads == 1:
+            room.n_sending[channel] += 1
+            room.sender[n_sending] = u
+            n_sending += 1
+    for i in range(n_sending):
+        u = room.sender[i]
+        channel = state.user[b, u].channel
+        figures.shares_channel[b, u] = room.n_sending[channel] > 1
+        interference_w = _interference_w(room, state, tables, rules, b, u, n_sending)
+        snr = tables.received_w[u] / (interference_w + rules.noise_w)
+        figures.rate_bps[b, u] = rules.bandwidth_hz * math.log1p(snr) / _LN2
+        figures.upload_s[b, u] = state.user[b, u].size_bits / figures.rate_bps[b, u]
+    return n_sending
+
+
+@inlined
+def _interference_w(
+    room: Room, state: MultiuserState, tables: MultiuserTables, rules: Rules, b: int, u: int, n_sending: int
+) -> float:
+    """Return the power that disturbs a sender; the others' is added up anew, as a difference of sums loses digits."""
+    channel = state.user[b, u].channel
+    if rules.interference == s.RELEASED:
+        return float(room.channel_w[channel])
+    if rules.interference == s.NO_INTERFERENCE or room.n_sending[channel] == 1:
+        return 0.0
+    total = 0.0
+    for i in range(n_sending):
+        other = room.sender[i]
+        if other != u and state.user[b, other].channel == channel:
+            total += tables.received_w[other]
+    return total
+
+
+@inlined
+def _sort_by_arrival(figures: SlotFigures, room: Room, b: int, n_sending: int) -> None:
+    """Sort ``room.sender`` by upload time; of equals the lower number first."""
+    for i in range(1, n_sending):
+        u, place = room.sender[i], i
+        while place > 0 and figures.upload_s[b, room.sender[place - 1]] > figures.upload_s[b, u]:
+            room.sender[place] = room.sender[place - 1]
+            place -= 1
+        room.sender[place] = u
+
+
+@inlined
+def _share_server(
+    figures: SlotFigures, room: Room, state: MultiuserState, rules: Rules, b: int, n_sending: int
+) -> None:
+    """Fill ``edge_s`` by processor sharing behind the backlog; ``room.sender`` is in order of arrival.
+
+    Between two events every active task gets 1 / n of the server, so that each is done when the service that a task
+    gets from the server's start on has grown by its own work.
+    """
+    now_s, served_s, n_active, arrived = state.world[b].edge_backlog_s, 0.0, 0, 0
+    while arrived < n_sending or n_active > 0:
+        first = 0
+        for i in range(1, n_active):
+            if room.ready_at[i] < room.ready_at[first]:
+                first = i
+        if arrived < n_sending:
+            u = room.sender[arrived]
+            upload_s = figures.upload_s[b, u]
+            if n_active == 0 or upload_s < now_s + (room.ready_at[first] - served_s) * n_active:
+                if upload_s > now_s:
+                    if n_active > 0:
+                        served_s += (upload_s - now_s) / n_active
+                    now_s = upload_s
+                room.active[n_active] = u
+                room.ready_at[n_active] = served_s + state.user[b, u].work_cycles / rules.edge_hz
+                n_active += 1
+                arrived += 1
+                continue
+        now_s += (room.ready_at[first] - served_s) * n_active
+        served_s = room.ready_at[first]
+        done = room.active[first]
+        figures.edge_s[b, done] = now_s - figures.upload_s[b, done]
+        n_active -= 1
+        room.active[first] = room.active[n_active]
+        room.ready_at[first] = room.ready_at[n_active]
+
+
+@inlined
+def settle_slot(
+    figures: SlotFigures, room: Room, state: MultiuserState, tables: MultiuserTables, rules: Rules, b: int
+) -> None:
+    """Move the backlogs on by a slot that was priced, and add it to the metric sums."""
+    world, sums = state.world[b], state.sums[b]
+    sums[s.SLOTS] += 1.0
+    sums[s.EDGE_BACKLOG_S] += world.edge_backlog_s
+    n_sending, sent_s = 0, 0.0
+    for u in range(state.user.shape[1]):
+        user = state.user[b, u]
+        sums[s.USER_BACKLOG_S] += user.backlog_s
+        added_s = 0.0
+        if user.offloads == 1:
+            n_sending += 1
+            sent_s += user.work_cycles / rules.edge_hz
+            if user.channel >= rules.n_channels:
+                sums[s.PHANTOM_TASKS] += 1.0
+        else:
+            added_s = user.work_cycles / tables.user_hz[u]
+        user.backlog_s = max(0.0, user.backlog_s + added_s - rules.slot_s)
+        _add(sums, figures, b, u, user.offloads == 1)
+    if rules.service == s.SHARING:
+        figures.edge_busy_s[b] = _busy_s(figures, room, state, rules, b, n_sending)
+    else:
+        figures.edge_busy_s[b] = min(rules.slot_s, world.edge_backlog_s + sent_s)
+    world.edge_backlog_s = max(0.0, world.edge_backlog_s + sent_s - figures.edge_busy_s[b])
+
+
+@inlined
+def _busy_s(figures: SlotFigures, room: Room, state: MultiuserState, rules: Rules, b: int, n_sending: int) -> float:
+    """Return for how long of the slot the shared server works; it waits only where nothing has arrived."""
+    free_s, busy_s = state.world[b].edge_backlog_s, min(state.world[b].edge_backlog_s, rules.slot_s)
+    for i in range(n_sending):
+        u = room.sender[i]
+        begin_s = max(free_s, figures.upload_s[b, u])
+        if begin_s >= rules.slot_s:
+            break
+        free_s = begin_s + state.user[b, u].work_cycles / rules.edge_hz
+        busy_s += min(free_s, rules.slot_s) - begin_s
+    return busy_s
+
+
+@inlined
+def _add(sums: F8, figures: SlotFigures, b: int, u: int, is_sent: bool) -> None:
+    """Add a task to the metric sums."""
+    sums[s.TASKS] += 1.0
+    sums[s.LOCAL_COST] += figures.local_cost[b, u]
+    sums[s.EDGE_COST] += figures.edge_cost[b, u]
+    sums[s.TRANSMIT_COST] += figures.transmit_cost[b, u]
+    sums[s.COST] += figures.cost[b, u]
+    sums[s.DELAY_S] += figures.delay_s[b, u]
+    if figures.is_missed[b, u]:
+        sums[s.MISSED_TASKS] += 1.0
+        sums[s.MISS_COST] += (
+            figures.cost[b, u] - figures.local_cost[b, u] - figures.edge_cost[b, u] - figures.transmit_cost[b, u]
+        )
+    if is_sent:
+        sums[s.SENT_TASKS] += 1.0
+        sums[s.UPLOAD_S] += figures.upload_s[b, u]
+        sums[s.EDGE_S] += figures.edge_s[b, u]
+        if figures.shares_channel[b, u]:
+            sums[s.SHARED_TASKS] += 1.0
+        if figures.is_missed[b, u]:
+            sums[s.MISSED_SENT_TASKS] += 1.0
+    else:
+        sums[s.LOCAL_S] += figures.delay_s[b, u]
+
+
+@inlined
+def write_reward(figures: SlotFigures, rules: Rules, b: int, cost: float) -> None:
+    """Fill ``figures.reward`` of a slot of this cost; a team's reward is the mean."""
+    n_agents = figures.reward.shape[1]
+    for n in range(n_agents):
+        own = cost / n_agents if rules.is_central or rules.is_team else figures.cost[b, n]
+        figures.reward[b, n] = -rules.reward_scale * own
