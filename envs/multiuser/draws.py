@@ -21,7 +21,7 @@ def draw_tasks(state: MultiuserState, tables: MultiuserTables, rules: Rules, key
     world = state.world[b]
     world_id, episode = np.uint64(world.world_id), np.uint64(world.episode)
     first = world.slot * ((n_users + 3) // 4)
-    size_unit, work_ahead, size_ahead, clip = 0.0, 0.0, 0.0, 0
+    size_unit, work_ahead, size_ahead = 0.0, 0.0, 0.0
     for u in range(n_users):
         user = state.user[b, u]
         if u % 2 == 0:
@@ -35,8 +35,7 @@ def draw_tasks(state: MultiuserState, tables: MultiuserTables, rules: Rules, key
         user.size_bits = rules.size_low_bits + rules.size_range_bits * size_unit
         user.deadline_s = rules.deadline_low_s
         if n_clips > 0:
-            if u == 0:
-                clip = int(work_unit * n_clips) if rules.draws_clips else world.slot % n_clips
+            clip = int(work_unit * n_clips) if rules.draws_clips else world.slot % n_clips
             user.work_cycles = tables.clip_cycles[clip]
             user.size_bits = tables.clip_bits[clip]
     if rules.deadline_range_s > 0.0:

@@ -31,14 +31,14 @@ _GIGA = 1e9
 
 @dataclass(frozen=True)
 class VisionClips(Workload):
-    """All devices get the same clip at each period: the 23 clips in their order, again and again, or one at random.
+    """Each device gets a clip at each period: the 23 clips in their order, the same for all, or each its own at random.
 
     The cycles are measured. The sizes of the clips are not published: they are in proportion to the cycles here.
     World ``multiuser`` takes a period as its slot and reads the clips by itself.
     """
 
     period_s: float  # between two clips
-    order: Literal["listed", "random"]  # random: every clip is equally likely at each period
+    order: Literal["listed", "random"]  # random: each device's own draw of equal chances
     bits_per_cycle: float  # size of a clip over its work
     deadline_s: tuple[float, float]  # least and most, from the creation of a clip
 
@@ -75,10 +75,9 @@ class VisionClips(Workload):
         n_periods = max(math.ceil(horizon_s / self.period_s), 1)
         created_s = np.arange(n_periods) * self.period_s
         created_s = created_s[created_s < horizon_s]
-        number = np.arange(len(created_s))
+        clip = np.repeat(np.arange(len(created_s)) % len(_GIGACYCLES), len(devices))
         if self.order == "random":
-            number = (draws.uniform(streams.WORK, len(created_s)) * len(_GIGACYCLES)).astype(np.int64)
-        clip = np.repeat(number % len(_GIGACYCLES), len(devices))
+            clip = (draws.uniform(streams.WORK, len(clip)) * len(_GIGACYCLES)).astype(np.int64)
         instant_s = np.repeat(created_s, len(devices))
         low, high = self.deadline_s
         return TaskTable(
