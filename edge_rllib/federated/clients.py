@@ -19,8 +19,10 @@ from edge_rllib.federated.batches import columns, joined
 from edge_rllib.federated.episodes import MOST_WORLDS, Part, Played, Players, Spoiling, Streams
 from edge_rllib.federated.estimators import EstimatorParams, corrected, estimate
 from edge_rllib.federated.lies import Lie
+from edge_rllib.federated.pausing import Paused
 from edge_rllib.federated.perceptrons import perceptron
-from edge_rllib.federated.stealing.chunks import Chunk, ChunkResult, result_of
+from edge_rllib.federated.stealing.chunks import Chunk, ChunkResult, bytes_digest, result_of
+from edge_rllib.federated.stealing.errors import StealingError
 from edge_rllib.federated.vectors import Vectors, load_vectors, vector_of
 from edge_rllib.modules.shape import ObservationShape
 from envs.arrays import I8
@@ -133,8 +135,10 @@ class Client:
         """Return the number of episodes of a batch."""
         return self.params.large_episodes if is_large else self.params.small_episodes
 
-    def chunks(self, order: Order, most_episodes: int = 0, least_episodes: int = 1) -> list[Chunk]:
-        """Return the round's batch, in chunks.
+    def chunks(
+        self, order: Order, most_episodes: int = 0, least_episodes: int = 1, part_steps: int | None = None
+    ) -> list[Chunk]:
+        """Return the round's batch, in chunks that can be cut after each so many steps.
 
         A client that sends episodes cuts it as it is told, whole for 0, and calls a chunk by its first episode, so that
         an episode's world does not depend on how the batch is cut.
@@ -146,7 +150,7 @@ class Client:
         horizon = self.spec.horizon_steps
         names = ("federation", order.round, self.index)
         return [
-            Chunk(*names, index, version=order.round, run_seed=self.seed, horizon=horizon, n_episodes=size)
+            Chunk(*names, index, order.round, self.seed, horizon, n_episodes=size, part_steps=part_steps)
             for index, size in zip(places, sizes, strict=False)
         ]
 
@@ -155,17 +159,53 @@ class Client:
         (result,) = execute([self], [Job(0, chunk, order, lie)])
         return result
 
-    def result(self, job: Job, played: Played) -> ChunkResult:
-        """Return what a chunk's episodes say, with the modules at the order's parameters; or the episodes."""
+    def execute_on(
+        self, chunk: Chunk, order: Order, lie: Lie | None, state: bytes | None, stops: Callable[[int], bool]
+    ) -> ChunkResult:
+        """Go on with a chunk from the state of its first part, until it ends or is to stop.
+
+        ``stops`` is asked at the end of each part, with the steps that were played so far. A state that is not the
+        chunk's raises StealingError.
+        """
+        if (bytes_digest(state) if state is not None else "") != chunk.start:
+            raise StealingError(f"{chunk.label}: the state is not the one that it goes on from")
+        paused = None if state is None else Paused.unpacked(state)
+        part_steps = chunk.part_steps or chunk.horizon
+        first, n_before = chunk.part * part_steps, 0 if paused is None else int(paused.ending.n_steps.sum())
+
+        def pauses(step: int, n_steps: I8) -> bool:
+            n_parts, behind = divmod(step - first, part_steps)
+            if behind:
+                return False
+            is_asked = stops(int(n_steps.sum()) - n_before)
+            return n_parts == chunk.n_parts if chunk.n_parts else is_asked
+
+        vectors = {name: order.vectors[name].unsqueeze(0) for name in self.groups}
+        part = Part(self.worlds_of(chunk), 0, None if lie is None else lie.spoiling)
+        with one_thread():
+            _load(self.networks, order)
+            played = self.players.play_on(part, vectors, paused, pauses)
+            if isinstance(played, Paused):
+                n_steps, n_parts = int(played.ending.n_steps.sum()) - n_before, (played.step - first) // part_steps
+                return result_of(chunk, 0, n_steps, {}, played.packed(), n_parts)
+            return self.result(Job(0, chunk, order, lie), played, n_before)
+
+    def result(self, job: Job, played: Played, n_before: int = 0) -> ChunkResult:
+        """Return what a chunk's episodes say, with the modules at the order's parameters; or the episodes.
+
+        ``n_before`` of their steps were played in earlier parts.
+        """
         n_steps = int(played.n_steps.sum())
-        figures: dict[str, Any] = {"return": played.returns}
+        figures: dict[str, Any] = {"return": played.returns, "lengths": played.n_steps}
         figures["agent_steps"] = np.array([float(n_steps * self.spec.n_agents)])
+        chunk, longest = job.chunk, int(played.n_steps.max())
+        n_parts = 1 if chunk.part_steps is None else -(-longest // chunk.part_steps) - chunk.part
         said: dict[str, Any] = (
             columns(played.streams) if self.sends_episodes else self._estimate(job.order, played.streams)
         )
         if job.lie is not None:
             said |= job.lie.forged({name: array for name, array in said.items() if _is_believed(name)})
-        return result_of(job.chunk, job.chunk.size, n_steps, {**said, **figures})
+        return result_of(chunk, chunk.size, n_steps - n_before, {**said, **figures}, n_parts=n_parts)
 
     def _estimate(self, order: Order, streams: Mapping[str, Streams]) -> dict[str, Any]:
         """Return the vectors of streams by module, and the share of them that is effective, as arrays with names."""
@@ -188,7 +228,8 @@ class Client:
         with one_thread():
             _load(self.networks, order)
             said = self._estimate(order, joined(results))
-        figures = {name: np.concatenate([each.arrays[name] for each in results]) for name in ("return", "agent_steps")}
+        names = ("return", "lengths", "agent_steps")
+        figures = {name: np.concatenate([each.arrays[name] for each in results]) for name in names}
         figures["agent_steps"] = figures["agent_steps"].sum(keepdims=True)
         n_episodes, n_steps = sum(each.n_episodes for each in results), sum(each.n_steps for each in results)
         return ChunkResult(results[0].id, results[0].version, n_episodes, n_steps, {**said, **figures})
@@ -333,7 +374,7 @@ def combined(results: Sequence[ChunkResult], known: Vectors | None) -> Message:
     share = float(np.median([result.arrays["share"][0] for result in results]))
     mean_return = sum(float(result.arrays["return"].sum()) for result in results) / n_episodes
     n_agent_steps = int(sum(result.arrays["agent_steps"][0] for result in results))
-    n_steps = sum(result.n_steps for result in results)
+    n_steps = sum(int(result.arrays["lengths"].sum()) for result in results)
     return Message(vectors, share, mean_return, n_steps, n_agent_steps, n_episodes)
 
 

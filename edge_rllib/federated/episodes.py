@@ -8,7 +8,8 @@ change the last digit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from edge_rllib.federated.attacks.data import DataAttack
+from edge_rllib.federated.pausing import Paused
 from edge_rllib.federated.perceptrons import RowActor, perceptron
 from edge_rllib.federated.vectors import Vectors, load_vectors, vector_of
 from edge_rllib.ops import categorical, hybrid
@@ -77,6 +79,9 @@ class Part(NamedTuple):
     spoiling: Spoiling | None = None
 
 
+Pauses = Callable[[int, I8], bool]  # of the step to come, and of the steps (B,) that episodes have had
+
+
 class EpisodePlayer:
     """Plays one episode in each of B worlds.
 
@@ -128,36 +133,49 @@ class EpisodePlayer:
             raise ConfigError("play_together: expected perceptrons; other models can only play with their own weights")
         return self._play(parts, vectors, explore, None)
 
+    def play_on(self, part: Part, vectors: Vectors, paused: Paused | None, pauses: Pauses) -> Played | Paused:
+        """Go on with episodes, or begin them, until all have ended or ``pauses`` says so; they explore.
+
+        However often that happens, and wherever they go on, they become what they are in one piece.
+        """
+        self._load(vectors)
+        rows = np.full(len(part.world_ids), part.row, np.int64)
+        ending, step = self._run(part.world_ids, rows, True, part.spoiling, paused, pauses)
+        if not ending.is_over.all():
+            return self._paused(step, ending)
+        return self._played(ending, 0, len(rows), part.spoiling)
+
     def _play(self, parts: Sequence[Part], vectors: Vectors, explore: bool, spoiling: Spoiling | None) -> list[Played]:
         world_ids = np.concatenate([part.world_ids for part in parts])
         if len(world_ids) != self.world.spec.n_worlds:
             raise ConfigError(f"{len(world_ids)} episodes for a player of {self.world.spec.n_worlds} worlds")
+        self._load(vectors)
+        rows = np.repeat([part.row for part in parts], [len(part.world_ids) for part in parts])
+        ending, _ = self._run(world_ids, rows.astype(np.int64), explore, spoiling)
+        bounds = np.cumsum([0, *(len(part.world_ids) for part in parts)]).tolist()
+        return [self._played(ending, *bound, spoiling) for bound in pairwise(bounds)]
+
+    def _load(self, vectors: Vectors) -> None:
         for actor in self._actors:
             if isinstance(actor, RowActor):
                 actor.load(vectors[actor.module_id])
             else:
                 actor.forget()
-        rows = np.repeat([part.row for part in parts], [len(part.world_ids) for part in parts])
-        ending = self._run(world_ids, rows.astype(np.int64), explore, spoiling)
-        bounds = np.cumsum([0, *(len(part.world_ids) for part in parts)]).tolist()
-        return [self._played(ending, *bound, spoiling) for bound in pairwise(bounds)]
 
     @torch.inference_mode()
-    def _run(self, world_ids: I8, rows: I8, explore: bool, spoiling: Spoiling | None) -> Ending:
-        """Fill the buffers; return what became of each world's first episode."""
-        spec = self.world.spec
-        n_worlds = spec.n_worlds
-        ending = Ending(
-            np.zeros(n_worlds, np.bool_),
-            np.zeros(n_worlds, np.int64),
-            np.zeros((n_worlds, spec.n_agents)),
-            np.zeros((n_worlds, len(spec.sum_names))),
-        )
-        ids = world_ids.astype(np.uint64)
-        self.world.reset(world_ids, self._buffers.first)
-        self.world.unwatched = ending.is_over
-        t, n_alive = 0, n_worlds
-        while n_alive:
+    def _run(
+        self,
+        world_ids: I8,
+        rows: I8,
+        explore: bool,
+        spoiling: Spoiling | None,
+        paused: Paused | None = None,
+        pauses: Pauses | None = None,
+    ) -> tuple[Ending, int]:
+        """Fill the buffers; return what became of each world's first episode, and the step that would be next."""
+        ending, t = self._begin(world_ids) if paused is None else self._resume(paused)
+        ids, n_alive, first = world_ids.astype(np.uint64), int(np.count_nonzero(~ending.is_over)), t
+        while n_alive and not (pauses is not None and t > first and pauses(t, ending.n_steps)):
             if t == self._buffers.n_steps:
                 self._buffers = self._grown()
             buffers = self._buffers
@@ -171,8 +189,29 @@ class EpisodePlayer:
             endings = (buffers.terminated, buffers.truncated, buffers.final.final_sums)
             n_alive = note_step(*ending, buffers.reward, *endings, t)
             t += 1
-        self.world.unwatched = None
-        return ending
+        return ending, t
+
+    def _begin(self, world_ids: I8) -> tuple[Ending, int]:
+        spec = self.world.spec
+        n_worlds = spec.n_worlds
+        self.world.reset(world_ids, self._buffers.first)
+        rewards, sums = np.zeros((n_worlds, spec.n_agents)), np.zeros((n_worlds, len(spec.sum_names)))
+        return Ending(np.zeros(n_worlds, np.bool_), np.zeros(n_worlds, np.int64), rewards, sums), 0
+
+    def _resume(self, paused: Paused) -> tuple[Ending, int]:
+        """Put a state into world and buffers."""
+        self.world.restore(paused.world)
+        while self._buffers.n_steps < paused.step:
+            self._buffers = self._grown()
+        for name, column in paused.columns._asdict().items():
+            getattr(self._buffers, name)[: len(column)] = column
+        return copy.deepcopy(paused.ending), paused.step
+
+    def _paused(self, step: int, ending: Ending) -> Paused:
+        """Return the state before a step."""
+        seen = ("observation", "mask")
+        columns = Columns(*(getattr(self._buffers, name)[: step + (name in seen)].copy() for name in Columns._fields))
+        return Paused(step, columns, ending, self.world.snapshot())
 
     def _decide(self, t: int, explore: bool, rows: I8, ending: Ending, ids: U8) -> None:
         buffers = self._buffers
@@ -270,6 +309,11 @@ class Players:
             player = self._player(sum(len(part.world_ids) for part in together))
             played.update(zip(batch, player.play_together(together, vectors, explore), strict=True))
         return [played[i] for i in range(len(parts))]
+
+    def play_on(self, part: Part, vectors: Vectors, paused: Paused | None, pauses: Pauses) -> Played | Paused:
+        """Go on with episodes of a part by itself; see ``EpisodePlayer.play_on``."""
+        load_vectors(self._arguments[2], {name: rows[part.row] for name, rows in vectors.items()})
+        return self._player(len(part.world_ids)).play_on(part, vectors, paused, pauses)
 
     def _batches(self, parts: Sequence[Part], indices: Sequence[int]) -> Iterator[list[int]]:
         """Yield parts that are played together: in order, as many as fit, a large one alone."""

@@ -105,6 +105,51 @@ def test_learning_on_actors_is_that_in_one_process_also_when_resumed(build: Any,
     )
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"chunk_episodes": 0, "part_steps": 8},  # a client's batch is one chunk, which others go on with
+        {"chunk_episodes": "auto"},
+        {"chunk_episodes": "auto", "least_chunk_s": 0.15, "part_steps": "auto"},
+    ],
+    ids=str,
+)
+def test_learning_does_not_know_where_actors_cut_batches_and_episodes(build: Any, changes: dict[str, Any]) -> None:
+    profile = {"speed_profile": "bimodal(n_slow=1, slowdown=8.0)", "emulated_step_s": 0.0005}
+    alone, shared = build({"chunk_episodes": 0}), build({**ACTORS, "n_actors": 4, **profile, **changes})
+
+    expected = returns(alone, 5)
+
+    assert returns(shared, 5) == expected
+    assert torch.equal(vector(shared), vector(alone))
+    assert shared.federation.figures["stolen_frac"] > 0.0
+    if "part_steps" in changes:
+        assert shared.federation.figures["handed_over"] >= 1.0
+
+
+def test_actor_killed_with_the_rest_of_a_chunk_changes_no_gradient(build: Any) -> None:
+    stealing = {"chunk_episodes": 0, "part_steps": 8, "n_actors": 4, "emulated_step_s": 0.0005}
+    profile = "bimodal(n_slow=1, slowdown=8.0)"
+    alone, shared = build({"chunk_episodes": 0}), build({**ACTORS, **stealing, "speed_profile": profile})
+    expected = returns(alone, 3)
+    team = shared.federation.collector.team
+    killed: list[int] = []
+    send = team.send
+
+    def killing(member: int, chunk: Any, *arguments: Any) -> int:
+        ticket: int = send(member, chunk, *arguments)
+        if chunk.part and not killed:
+            killed.append(member)
+            ray.kill(team.handles[member])
+        return ticket
+
+    team.send = killing
+
+    assert returns(shared, 3) == expected
+    assert len(killed) == 1
+    assert torch.equal(vector(shared), vector(alone))
+
+
 def test_actor_killed_in_a_round_changes_no_gradient_and_comes_back(build: Any) -> None:
     alone, shared = build(CUT), build({**ACTORS, "emulated_step_s": 0.0005})
     expected = returns(alone, 4)

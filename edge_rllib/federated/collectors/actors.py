@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from edge_rllib.federated.clients import Client, Order
 from edge_rllib.federated.collectors.base import Collector, Liar
 from edge_rllib.federated.collectors.live import Latency, LiveRound
-from edge_rllib.federated.collectors.sizing import GUESSED_SHARE
+from edge_rllib.federated.collectors.sizing import GUESSED_SHARE, Sizing
 from edge_rllib.federated.collectors.team import Answer, Back, Event, Gone
 from edge_rllib.federated.lies import Lie
 from edge_rllib.federated.stealing.accounting import RoundAccount
@@ -30,7 +31,7 @@ from edge_rllib.federated.stealing.clocks import Offset, Reading, clock_offset
 from edge_rllib.federated.stealing.errors import StealingError
 from edge_rllib.federated.stealing.estimates import Estimates
 from edge_rllib.federated.stealing.network import uniform_network
-from edge_rllib.federated.stealing.policies import ChunkPlan, ChunkSizes, Pool, Scheduler
+from edge_rllib.federated.stealing.policies import ChunkPlan, Pool, Scheduler
 from edge_rllib.federated.stealing.records import LedgerRules
 from edge_rllib.federated.stealing.speeds import SpeedProfile, SpeedTrace
 from edge_rllib.federated.stealing.whitelist import Whitelist
@@ -62,6 +63,7 @@ class Executor:
         torch.set_num_threads(1)
         self._clients, self._step_s = clients, step_s
         self._current: ChunkId | None = None
+        self._asked_for: ChunkId | None = None
         self._is_cancelled = threading.Event()
         for client in {id(client.scenario): client for client in clients}.values():  # one for all with the same worlds
             client.prepare()
@@ -71,21 +73,53 @@ class Executor:
         return time.monotonic()
 
     def cancel(self, chunk: ChunkId) -> None:
-        """End the wait of a chunk that it has; from another thread."""
+        """End a chunk that it has; from another thread."""
         if self._current == chunk:
             self._is_cancelled.set()
 
-    def execute(self, chunk: Chunk, orders: Sequence[Order], lie: Lie | None, speed: float) -> Done:
-        """Return a chunk's result after the time that a client of a speed needs for it."""
+    def ask_for(self, chunk: ChunkId) -> None:
+        """Let a chunk stop at the end of its part; from another thread, maybe before it has begun."""
+        self._asked_for = chunk
+
+    def execute(
+        self, chunk: Chunk, orders: Sequence[Order], lie: Lie | None, speed: float, state: bytes | None
+    ) -> Done:
+        """Return a chunk's result, or the state in which it was asked for, when a client of a speed would have it."""
         self._is_cancelled.clear()
         self._current = chunk.id
-        begin_s = time.monotonic()
-        result = self._clients[chunk.owner].execute(chunk, unpacked(orders[chunk.owner]), lie)
-        spent_s = time.monotonic() - begin_s
-        demand_s = self._step_s * result.n_steps if self._step_s else spent_s
-        self._is_cancelled.wait(max(0.0, demand_s / speed - spent_s))
+        client, order, pace = self._clients[chunk.owner], unpacked(orders[chunk.owner]), Pace(self._step_s, speed)
+
+        def stops(n_steps: int) -> bool:
+            self._is_cancelled.wait(pace.wait_s(n_steps))
+            return self._is_cancelled.is_set() or self._asked_for == chunk.id
+
+        if chunk.part_steps is None:
+            result = client.execute(chunk, order, lie)
+        else:
+            result = client.execute_on(chunk, order, lie, state, stops)
+        self._is_cancelled.wait(pace.wait_s(result.n_steps))
         self._current = None
-        return Done(result, begin_s, time.monotonic(), demand_s)
+        return Done(result, pace.begin_s, time.monotonic(), pace.demand_s)
+
+
+class Pace:
+    """How long work takes a client of a speed: real work, and a wait behind it."""
+
+    def __init__(self, step_s: float, speed: float) -> None:
+        """Begin. A step takes ``step_s`` at speed 1, or as long as it does for 0."""
+        self.step_s, self.speed, self.begin_s = step_s, speed, time.monotonic()
+        self.demand_s = 0.0  # of what was done, at speed 1
+        self._worked_s = 0.0
+        self._resumed_s = self.begin_s
+
+    def wait_s(self, n_steps: int) -> float:
+        """Return how long is to be waited behind so many steps since the beginning, before anything else is done."""
+        now_s = time.monotonic()
+        self._worked_s += max(0.0, now_s - self._resumed_s)
+        self.demand_s = self.step_s * n_steps if self.step_s else self._worked_s
+        end_s = self.begin_s + self.demand_s / self.speed
+        self._resumed_s = max(now_s, end_s)
+        return max(0.0, end_s - now_s)
 
 
 def packed(orders: Sequence[Order]) -> list[Order]:
@@ -165,10 +199,10 @@ class RayTeam:
         """Put orders where all members can read them, once."""
         self._orders = ray.put(packed(orders))
 
-    def send(self, member: int, chunk: Chunk, lie: Lie | None, speed: float) -> int:
+    def send(self, member: int, chunk: Chunk, lie: Lie | None, speed: float, state: bytes | None) -> int:
         """Call an actor."""
         self._n_tickets += 1
-        reference = self.handles[member].execute.remote(chunk, self._orders, lie, speed)
+        reference = self.handles[member].execute.remote(chunk, self._orders, lie, speed, state)
         self._pending[reference] = (member, self._n_tickets)
         return self._n_tickets
 
@@ -176,6 +210,11 @@ class RayTeam:
         """Tell an actor that it need not wait any longer."""
         if self.is_up(member):
             self._control(member).cancel.remote(chunk)
+
+    def ask_for(self, member: int, chunk: ChunkId) -> None:
+        """Tell an actor to stop at the end of a part."""
+        if self.is_up(member):
+            self._control(member).ask_for.remote(chunk)
 
     def kill(self, member: int) -> None:
         """End an actor and start another."""
@@ -257,6 +296,7 @@ class _Control:
     def __init__(self, handle: Any) -> None:
         self.now_s = handle.now_s.options(concurrency_group="control")
         self.cancel = handle.cancel.options(concurrency_group="control")
+        self.ask_for = handle.ask_for.options(concurrency_group="control")
 
 
 class ActorCollector(Collector):
@@ -277,7 +317,7 @@ class ActorCollector(Collector):
         limit_s: float = 120.0,
         may_execute: Sequence[Sequence[bool]] | None = None,
         seed: int = 0,
-        sizes: ChunkSizes | None = None,
+        sizing: Sizing | None = None,
     ) -> None:
         """Start actors. They are as fast as a profile says where ``step_s`` is positive, else at most as fast as here.
 
@@ -290,7 +330,7 @@ class ActorCollector(Collector):
             )
         if may_execute is not None and n_actors < len(clients):
             raise StealingError(f"a whitelist of {len(clients)} clients: expected as many actors, got {n_actors}")
-        super().__init__(clients, rules, may_execute, seed, sizes)
+        super().__init__(clients, rules, may_execute, seed, sizing)
         self.scheduler, self.profile, self.step_s, self.limit_s = scheduler, profile, step_s, limit_s
         self.team = RayTeam(clients, n_actors, cpus, step_s, limit_s)
         self.estimates: Estimates | None = None
@@ -321,7 +361,7 @@ class ActorCollector(Collector):
         owners = [chunk.owner % n_members for chunk in chunks]
         network = uniform_network(n_members, 0.5 * self.latency.median_s)
         draws = np.random.default_rng([key_from_seed(self.seed, "victims"), round_])
-        pool = Pool(owners, self.estimates, network, self._may(), draws)
+        pool = Pool(owners, self.estimates, network, self._may(), draws, self._part_s(chunks))
         live = LiveRound(
             chunks,
             self.ledger,
@@ -342,6 +382,7 @@ class ActorCollector(Collector):
         return account, {
             "pull_latency_s": self.latency.median_s,
             "clock_error_s": max(errors_s, default=0.0),
+            "handed_over": float(sum(len(flights) for flights in live.begun.values())),
             "executors_lost": float(live.n_gone),
             "executors_up": float(len(errors_s)),
         }
@@ -366,6 +407,11 @@ class ActorCollector(Collector):
         """Return a first belief of a chunk's work: a tenth of the most that it can be."""
         most = sum(chunk.most_steps for chunk in chunks) / len(chunks)
         return GUESSED_SHARE * most * (self.step_s or GUESSED_STEP_S)
+
+    def _part_s(self, chunks: Sequence[Chunk]) -> float:
+        """Return the most work of a part; infinite where chunks are not cut."""
+        part_steps = chunks[0].part_steps
+        return math.inf if part_steps is None else self.measured_s * part_steps * max(chunk.size for chunk in chunks)
 
     def _traces(self, round_: int) -> list[SpeedTrace]:
         """Return the members' speeds; without an emulated step nobody can be faster than it is."""

@@ -18,8 +18,9 @@ from edge_rllib.federated.stealing.accounting import Kind, RoundAccount
 from edge_rllib.federated.stealing.chunks import Chunk, ChunkId, ChunkResult
 from edge_rllib.federated.stealing.events import Reason
 from edge_rllib.federated.stealing.ledger import Ledger
-from edge_rllib.federated.stealing.policies import ChunkPlan, ChunkSizes
+from edge_rllib.federated.stealing.policies import ChunkPlan
 from edge_rllib.federated.stealing.records import Commit, Contribution, LedgerRules, Refusal
+from envs.errors import ConfigError
 
 Liar = Callable[[int, Chunk], Lie | None]  # of an executor and a chunk
 
@@ -49,24 +50,30 @@ class Collector:
         rules: LedgerRules | None = None,
         may_execute: Sequence[Sequence[bool]] | None = None,
         seed: int = 0,
-        sizes: ChunkSizes | None = None,
+        sizing: Sizing | None = None,
     ) -> None:
         """Let clients execute under the rules of a ledger; the seed is that of its spot checks.
 
-        ``sizes`` are limits of chunks of clients that send episodes; without any their batches stay whole.
+        Without a sizing batches of clients that send episodes stay whole. A chunk of several executors belongs to none,
+        so that cuts raise ConfigError where chunks count for who executed them.
         """
         self.clients, self.seed = clients, seed
         self.rules = LedgerRules(lease_s=1.0, attribution="owner") if rules is None else rules
         self.ledger = Ledger(len(clients), self.rules, may_execute, seed)
-        self.sizing = Sizing(sizes if self.can_steal else None)
+        self.sizing = sizing if sizing is not None and self.can_steal else Sizing(None)
+        if self.sizing.part_steps and self.rules.attribution == "executor":
+            raise ConfigError(
+                f"part_steps = {self.sizing.part_steps} with credit to executors: a chunk of several belongs to none; "
+                "expected part_steps = 0, or attribution = owner"
+            )
         # of an executor's part of a batch: an episode is judged by the others
         self._least = 2 if self.rules.attribution == "executor" and clients[0].params.baseline != "none" else 1
 
     def collect(self, orders: Sequence[Order], liar: Liar = honest) -> Collected:
         """Execute the chunks of a round, of which each client was told its order."""
         index, plan = orders[0].round, self._plan(orders[0])
-        told = zip(self.clients, orders, strict=True)
-        chunks = [chunk for client, order in told for chunk in client.chunks(order, plan.n_episodes, self._least)]
+        how = (plan.n_episodes, self._least, plan.part_steps)
+        chunks = [c for client, order in zip(self.clients, orders, strict=True) for c in client.chunks(order, *how)]
         before = dict(self.ledger.events.counts)
         self.ledger.open_round(chunks)
         try:

@@ -1,7 +1,8 @@
 """A round in real time: who is sent which chunk, what is done with answers, and with members that die.
 
 Deques are the driver's, so that stealing costs no message. A member has one chunk at a time, and a second one where a
-chunk takes so little that waiting for the next would cost more than can be lost by not being able to steal it back.
+chunk takes so little that waiting for the next would cost more than can be lost by not being able to steal it back. A
+member may be asked for the rest of its last chunk, which it then leaves at the end of a part to who has nothing to do.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from edge_rllib.federated.stealing.chunks import Chunk, ChunkId
 from edge_rllib.federated.stealing.errors import StealingError
 from edge_rllib.federated.stealing.ledger import Ledger
 from edge_rllib.federated.stealing.policies import Pool, Running, Scheduler
-from edge_rllib.federated.stealing.records import Lease, Refusal
+from edge_rllib.federated.stealing.records import Commit, Lease, Refusal
 from edge_rllib.federated.stealing.speeds import SpeedTrace
 
 log = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ class LiveRound:
         latency: Latency,
         limit_s: float,
     ) -> None:
-        self.chunks, self.ledger, self.team, self.scheduler, self.pool = chunks, ledger, team, scheduler, pool
+        self.chunks, self.ledger, self.team, self.scheduler, self.pool = list(chunks), ledger, team, scheduler, pool
         self.traces, self.lane, self.liar, self.latency, self.limit_s = traces, lane, liar, latency, limit_s
         self.index = chunks[0].round
         self.numbers = {chunk.id: number for number, chunk in enumerate(chunks)}
@@ -90,6 +91,10 @@ class LiveRound:
         self.unfit: list[set[int]] = [set() for _ in chunks]  # members whose results or requests were refused
         self.unfit_check: dict[ChunkId, set[int]] = {}
         self.counted: dict[int, Flight] = {}  # by chunk: the flight whose result counts
+        self.begun: dict[int, list[Flight]] = {}  # by chunk: the flights whose parts others went on from
+        self.begun_s: dict[int, float] = {}  # and the work that these were
+        self.is_moved = False  # whether a chunk was placed anew
+        self.heirs: dict[int, int] = {}  # by chunk that was asked for: who goes on with it
         self.n_leases = [0] * len(chunks)
         self.demands_s = [0.0] * len(chunks)
         self.n_steps = 0  # of results that count
@@ -105,8 +110,7 @@ class LiveRound:
         while not self._is_done():
             now_s = self._at()
             self._expire(now_s)
-            for member in range(self.team.n_members):
-                self._occupy(member)
+            self._occupy_all()
             events = self.team.wait(self._patience_s(now_s))
             self._at()
             for event in events:
@@ -174,6 +178,14 @@ class LiveRound:
 
     # Sending
 
+    def _occupy_all(self) -> None:
+        """Send all what they may have; once more where a refusal has brought a chunk to somebody who was asked."""
+        self.is_moved = True
+        while self.is_moved:
+            self.is_moved = False
+            for member in range(self.team.n_members):
+                self._occupy(member)
+
     def _occupy(self, member: int) -> None:
         """Send a member what it may have at a time."""
         while self.team.is_up(member) and self.team.n_sent(member) < self._depth(member):
@@ -197,7 +209,7 @@ class LiveRound:
 
     def _send_stolen(self, member: int) -> bool:
         """Let a member that has nothing take what the policy says, or what waits at the server."""
-        if self.team.n_sent(member):
+        if self.team.n_sent(member) or member in self.heirs.values():
             return False
         self._at()
         steal, n_clients = self.scheduler.steal(self.pool, member), self.pool.n_clients
@@ -206,6 +218,9 @@ class LiveRound:
             if running is not None and self._send(member, running.chunk, is_copy=True):
                 running.is_copy = True
                 return True
+        if steal is not None and steal.how == "hand_over":
+            self._ask_for(member, steal.victim)
+            return False
         victims = [(steal.victim, steal.n_chunks)] if steal is not None and steal.n_chunks else []
         for victim, most in [*victims, (n_clients, 1)]:
             taken = self._taken(member, victim, most)
@@ -215,6 +230,17 @@ class LiveRound:
                 return True
         self.n_refused += bool(victims)
         return False
+
+    def _ask_for(self, thief: int, victim: int) -> None:
+        """Let a victim leave the rest of its only chunk to a thief."""
+        running = self.pool.running[victim]
+        had = [flight for flight in self.flights.values() if flight.member == victim]
+        if running is None or len(had) != 1 or had[0].lease.is_check or thief in self.unfit[running.chunk]:
+            return
+        running.is_leaving = True
+        self.heirs[running.chunk] = thief
+        self.team.ask_for(victim, self.chunks[running.chunk].id)
+        self.n_messages += 1
 
     def _taken(self, thief: int, victim: int, n_chunks: int) -> list[int]:
         """Take chunks from the left end of a deque, those that the thief may execute."""
@@ -263,10 +289,11 @@ class LiveRound:
     def _fly(self, member: int, number: int, lease: Lease, is_copy: bool = False) -> None:
         now_s, is_alone = self._at(), not self.team.n_sent(member)
         speed = self.traces[member].speed_at(now_s - self.start_s)
-        ticket = self.team.send(member, self.chunks[number], self.liar(lease.executor, self.chunks[number]), speed)
+        chunk = lease.chunk
+        ticket = self.team.send(member, chunk, self.liar(lease.executor, chunk), speed, lease.state)
         self.flights[ticket] = Flight(member, number, lease, now_s, is_alone, is_copy)
         if self.pool.running[member] is None:
-            self.pool.running[member] = Running(number, now_s, is_copy=is_copy)
+            self.pool.running[member] = Running(number, now_s, self.begun_s.get(number, 0.0), is_copy)
         self.n_messages += 1
 
     # Events
@@ -293,11 +320,16 @@ class LiveRound:
         if flight.is_alone:
             self.latency.latest_s.append(max(0.0, answer.begin_s - flight.sent_s + now_s - answer.end_s))
         self._runs_next(member, now_s)
+        heir = None if flight.lease.is_check else self.heirs.pop(number, None)
         if is_counted:
-            self.counted[number], self.demands_s[number] = flight, answer.demand_s
             self.n_steps += result.n_steps
             self.pool.estimates.worked(member, answer.demand_s, answer.end_s - answer.begin_s)
-            self.pool.estimates.finished(answer.demand_s)
+        if is_counted and isinstance(done, Commit) and done.next_part is not None:
+            self._goes_on(number, done.next_part, answer.demand_s, flight, heir)
+        elif is_counted:
+            demand_s = answer.demand_s + self.begun_s.get(number, 0.0)
+            self.counted[number], self.demands_s[number] = flight, demand_s
+            self.pool.estimates.finished(demand_s)
             for other in self.flights.values():
                 if other.number == number and not other.lease.is_check:
                     self.team.cancel(other.member, self.chunks[number].id)
@@ -310,9 +342,23 @@ class LiveRound:
                 self.unfit[number].add(member)
             self._sweep()
 
+    def _goes_on(self, number: int, rest: Chunk, demand_s: float, flight: Flight, heir: int | None) -> None:
+        """Let the rest of a chunk wait at who asked for it, if that is there, or else at its owner."""
+        self.chunks[number], self.numbers[rest.id], self.n_leases[number] = rest, number, 0
+        self.begun.setdefault(number, []).append(flight)
+        self.begun_s[number] = self.begun_s.get(number, 0.0) + demand_s
+        if heir is None or not self.pool.is_up[heir] or heir in self.unfit[number]:
+            self._place(number)
+            return
+        self.n_steals += 1
+        self.pool.deques[heir].append(number)
+
     def _runs_next(self, member: int, now_s: float) -> None:
         left = [flight for flight in self.flights.values() if flight.member == member]
-        self.pool.running[member] = Running(left[0].number, now_s, is_copy=left[0].is_copy) if left else None
+        self.pool.running[member] = None
+        if left:
+            number = left[0].number
+            self.pool.running[member] = Running(number, now_s, self.begun_s.get(number, 0.0), left[0].is_copy)
 
     def _gone(self, member: int) -> None:
         """Take back what a member had, and let others have it."""
@@ -320,6 +366,8 @@ class LiveRound:
         self.n_gone += 1
         for executor in self._hosted(member):
             self.ledger.crash(executor, now_s)
+        lost = {flight.number for flight in self.flights.values() if flight.member == member}
+        self.heirs = {n: heir for n, heir in self.heirs.items() if n not in lost and heir != member}
         self.flights = {ticket: flight for ticket, flight in self.flights.items() if flight.member != member}
         self.pool.running[member] = None
         self._down(member, now_s)
@@ -355,9 +403,13 @@ class LiveRound:
         """Place each chunk that has no result, no executor and no place."""
         waiting = {number for place in self.pool.deques for number in place}
         for name in self.ledger.available(self.index):
-            self.counted.pop(self.numbers[name], None)
-            if self.numbers[name] not in waiting:
-                self._place(self.numbers[name])
+            number = self.numbers[name]
+            self.counted.pop(number, None)
+            if name.part == 0 and number in self.begun:  # all of its parts have been withdrawn
+                del self.begun[number], self.begun_s[number]
+            self.chunks[number] = self.ledger.chunk(name)
+            if number not in waiting:
+                self._place(number)
 
     def _place(self, number: int) -> None:
         """Let a chunk wait at its owner, or at the server; nowhere where nobody may execute it."""
@@ -366,6 +418,7 @@ class LiveRound:
             return
         is_home = self.pool.is_up[owner] and owner not in self.unfit[number]
         self.pool.deques[owner if is_home else self.pool.n_clients].append(number)
+        self.is_moved = True
 
     def _shut_out(self) -> None:
         """Let those in quarantine have their own chunks only."""
@@ -401,7 +454,9 @@ class LiveRound:
             line.fill(Kind.WAITING, min(entry.flight.sent_s, begin_s))
             line.fill(Kind.TRANSFER, begin_s)
             owner = self.pool.owners[entry.flight.number]
-            is_wasted = self.counted.get(entry.flight.number) is not entry.flight
+            number = entry.flight.number
+            kept = [self.counted.get(number), *self.begun.get(number, ())]
+            is_wasted = not any(entry.flight is flight for flight in kept)
             line.add(Kind.OWN if owner == member else Kind.STOLEN, begin_s, until_s, owner, is_wasted)
         line.fill(Kind.BARRIER, end_s)
         return line

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from edge_rllib.federated.clients import ChunkEpisodes, Client
 from edge_rllib.federated.collectors.actors import ActorCollector
 from edge_rllib.federated.collectors.base import Collector
+from edge_rllib.federated.collectors.sizing import PartSteps, Sizing
 from edge_rllib.federated.collectors.virtual import VirtualCollector
 from edge_rllib.federated.pipeline import named_part
 from edge_rllib.federated.stealing.network import uniform_network
@@ -34,6 +35,9 @@ class StealingParams:
     least_chunk_s: float  # auto: time of a chunk at the average speed
     most_chunk_s: float  # beyond it running chunks can be handed over, see part_steps
     least_latencies: float  # auto: and so many times the time from asking for a chunk until it is there
+    # env steps after which a running chunk can be handed over to who has nothing to do; 0: never; auto: as many as take
+    # the time of a chunk. The rest is played from the state of the worlds, so that learning stays what it is
+    part_steps: PartSteps
     scheduler: str  # who executes what, such as central_queue(n_chunks=2)
     # whose a chunk's result is; auto: the executor's where chunks are stolen and a server expects faulty clients
     attribution: Literal["auto", "executor", "owner"]
@@ -58,6 +62,8 @@ class StealingParams:
                 f"chunk_episodes = {self.chunk_episodes}, n_actors = {self.n_actors}: expected 0 or more, or auto for "
                 "chunk_episodes"
             )
+        if self.part_steps != "auto" and self.part_steps < 0:
+            raise ConfigError(f"part_steps = {self.part_steps}: expected 0 for never, or more, or auto")
         self.sizes()
         if not (self.virtual_step_s > 0.0 and self.emulated_step_s >= 0.0 and self.limit_s > 0.0):
             raise ConfigError(
@@ -98,7 +104,9 @@ class StealingParams:
     def collect_with(self, clients: Sequence[Client], n_faulty: int, has_server: bool, seed: int) -> Collector:
         """Return the collector of some clients; actors are started."""
         rules, (scheduler, profile) = self.rules(n_faulty, has_server), self._parts()
-        common: dict[str, Any] = {"may_execute": self._whitelist(clients), "seed": seed, "sizes": self.sizes()}
+        is_cut = self.part_steps != "auto" or rules.attribution == "owner"  # else a chunk of several belongs to none
+        sizing = Sizing(self.sizes(), self.part_steps if is_cut else 0)
+        common: dict[str, Any] = {"may_execute": self._whitelist(clients), "seed": seed, "sizing": sizing}
         if self.collector == "virtual":
             network = uniform_network(len(clients), self.delay_s, self.bandwidth_bps)
             return VirtualCollector(clients, rules, scheduler, profile, self.virtual_step_s, network, **common)

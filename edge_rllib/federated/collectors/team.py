@@ -60,8 +60,14 @@ class Team(Protocol):
     def begin(self, orders: Sequence[Order]) -> None:
         """Tell all what the owners of chunks were told; until then they know of the round before."""
 
-    def send(self, member: int, chunk: Chunk, lie: Lie | None, speed: float) -> int:
-        """Send a chunk, to be executed as slowly as a client of that speed would; return what its answer is named."""
+    def send(self, member: int, chunk: Chunk, lie: Lie | None, speed: float, state: bytes | None) -> int:
+        """Send a chunk, to be executed as slowly as a client of that speed would; return what its answer is named.
+
+        ``state`` is what a later part goes on from.
+        """
+
+    def ask_for(self, member: int, chunk: ChunkId) -> None:
+        """Ask for the rest of a chunk that a member executes: at the end of its part it answers with the state."""
 
     def cancel(self, member: int, chunk: ChunkId) -> None:
         """Say that a chunk's result is not needed any more."""

@@ -1,24 +1,28 @@
 """Chunks in virtual time: executed in this process, by whom and when a simulation says.
 
 Their steps are real, and the work that clients of other speeds share out. A liar's own batch is as long as it is where
-the liar plays it. Spot checks, and what they withdraw, follow behind the round.
+the liar plays it. A chunk that is handed over is played here in one piece, since that changes no number; it counts as
+its last executor's, who may spoil it. Spot checks, and what they withdraw, follow behind the round.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from edge_rllib.federated.clients import Client, Order
 from edge_rllib.federated.collectors.base import Collector, Liar
+from edge_rllib.federated.collectors.sizing import Sizing
 from edge_rllib.federated.stealing.accounting import RoundAccount
-from edge_rllib.federated.stealing.chunks import Chunk, ChunkId
+from edge_rllib.federated.stealing.chunks import Chunk, ChunkId, ChunkResult
 from edge_rllib.federated.stealing.errors import StealingError
 from edge_rllib.federated.stealing.estimates import Estimates
 from edge_rllib.federated.stealing.network import Network, uniform_network
-from edge_rllib.federated.stealing.policies import ChunkPlan, ChunkSizes, Scheduler, Static
+from edge_rllib.federated.stealing.policies import ChunkPlan, Scheduler, Static
 from edge_rllib.federated.stealing.records import LedgerRules, Refusal
 from edge_rllib.federated.stealing.speeds import SpeedProfile
 from edge_rllib.federated.stealing.virtual import REQUEST_BYTES, RoundSetting, simulate
@@ -51,12 +55,12 @@ class VirtualCollector(Collector):
         network: Network | None = None,
         may_execute: Sequence[Sequence[bool]] | None = None,
         seed: int = 0,
-        sizes: ChunkSizes | None = None,
+        sizing: Sizing | None = None,
     ) -> None:
         """Give clients the speeds of a profile; a step takes ``step_s`` at speed 1. No network: messages are free."""
         if not step_s > 0.0:
             raise StealingError(f"step_s = {step_s}: expected positive seconds of a step at speed 1")
-        super().__init__(clients, rules, may_execute, seed, sizes)
+        super().__init__(clients, rules, may_execute, seed, sizing)
         self.scheduler, self.profile, self.step_s = scheduler, profile, step_s
         self.network = uniform_network(len(clients)) if network is None else network
         self.may_execute = whitelist(may_execute, len(clients))
@@ -77,7 +81,7 @@ class VirtualCollector(Collector):
         demands_s = [self.step_s * result.n_steps for result in results]
         if self.estimates is None:
             self.estimates = Estimates(len(self.clients), float(np.mean(demands_s)))
-        setting = self._setting(chunks[0].round, orders)
+        setting = self._setting(chunks, orders, self._cuts_s(chunks, results))
         played = simulate(demands_s, owners, self.scheduler, setting, self.estimates)
         self.estimates.end_round()
         executors = played.executors.tolist()
@@ -90,19 +94,39 @@ class VirtualCollector(Collector):
         results = list({**dict(enumerate(results)), **dict(zip(changed, again, strict=True))}.values())
         for i in np.argsort(played.ends_s, kind="stable").tolist():
             self._commit(chunks[i].id, executors[i], results[i], float(played.ends_s[i]))
-        repair_s = self._repair(chunks[0].round, orders, liar, played.account.makespan_s, setting)
+        whole = replace(setting, part_s=math.inf, cuts_s=None)
+        repair_s = self._repair(chunks[0].round, orders, liar, played.account.makespan_s, whole)
         return played.account, {"repair_s": repair_s}
 
-    def _setting(self, round_: int, orders: Sequence[Order]) -> RoundSetting:
+    def _cuts_s(self, chunks: Sequence[Chunk], results: Sequence[ChunkResult]) -> list[list[float]] | None:
+        """Return the work of each chunk at the end of its parts but the last; None where they are not cut."""
+        if chunks[0].part_steps is None:
+            return None
+        found = []
+        for chunk, result in zip(chunks, results, strict=True):
+            lengths, part_steps = result.arrays["lengths"], chunk.part_steps or chunk.horizon
+            ends = np.arange(part_steps, int(lengths.max()), part_steps)
+            found.append((self.step_s * np.minimum(lengths, ends[:, np.newaxis]).sum(1)).tolist())
+        return found
+
+    def _part_s(self, chunks: Sequence[Chunk]) -> float:
+        """Return the most work of a part: all episodes of a chunk go on."""
+        return self.step_s * (chunks[0].part_steps or 0) * max(chunk.size for chunk in chunks)
+
+    def _setting(
+        self, chunks: Sequence[Chunk], orders: Sequence[Order], cuts_s: list[list[float]] | None
+    ) -> RoundSetting:
         """Return a round's speeds and costs. Clients that were told different things send that with a chunk."""
         is_own = any(order is not orders[0] for order in orders)
         n_numbers = sum(vector.numel() for vector in orders[0].vectors.values()) if is_own else 0
         return RoundSetting(
-            self.profile.traces(len(self.clients), self.seed, round_),
+            self.profile.traces(len(self.clients), self.seed, chunks[0].round),
             self.network,
             self._may(),
+            part_s=math.inf if cuts_s is None else self._part_s(chunks),
+            cuts_s=cuts_s,
             chunk_bytes=REQUEST_BYTES + FLOAT_BYTES * n_numbers,
-            seed=key_from_seed(self.seed, f"steal {round_}"),
+            seed=key_from_seed(self.seed, f"steal {chunks[0].round}"),
         )
 
     def _may(self) -> Whitelist:

@@ -234,13 +234,13 @@ class Ledger:
         entry = self._entry(chunk)
         entry.parts.append((chunk, executor))
         if self._is_drawn(chunk, executor):
-            self.checks[chunk.id] = Check(chunk, {executor: result}, entry.state)
+            self.checks[chunk.id] = Check(chunk.of_parts(result.n_parts), {executor: result}, entry.state)
             if not self.checkers(chunk.id):
                 del self.checks[chunk.id]
         if result.end is None:
             entry.result, entry.executor = result, executor
             return Commit(chunk.id)
-        entry.chunk, entry.state, entry.n_leases = chunk.next_part(result.end), result.end, 0
+        entry.chunk, entry.state, entry.n_leases = chunk.next_part(result.end, result.n_parts), result.end, 0
         return Commit(chunk.id, entry.chunk)
 
     # Checks and quarantine

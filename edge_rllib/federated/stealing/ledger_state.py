@@ -15,7 +15,7 @@ from edge_rllib.federated.stealing.records import Check, Entry
 if TYPE_CHECKING:
     from edge_rllib.federated.stealing.ledger import Ledger
 
-FORMAT = 1
+FORMAT = 2
 
 
 def plain(ledger: Ledger) -> dict[str, Any]:
@@ -93,6 +93,7 @@ def _result(result: ChunkResult | None) -> dict[str, Any] | None:
         "n_steps": result.n_steps,
         "arrays": {name: np.array(array) for name, array in result.arrays.items()},
         "end": result.end,
+        "n_parts": result.n_parts,
         "digest": result.digest,
     }
 

@@ -362,6 +362,19 @@ class ChunkSizes:
         if not (0.0 < self.least_s <= self.most_s < math.inf and self.latencies >= 0.0):
             raise StealingError(f"{self}: expected 0 < least_s <= most_s and latencies of 0 or more")
 
+    def target_s(self, latency_s: float) -> float:
+        """Return how long a chunk should take, at least."""
+        return max(self.least_s, self.latencies * latency_s)
+
+    def part_steps(self, step_s: float, latency_s: float, n_episodes: int, horizon: int) -> int | None:
+        """Return after how many steps of its episodes a chunk can be handed over; None where it is too short for that.
+
+        Episodes are played side by side, so that a step of theirs takes ``n_episodes`` steps' time.
+        """
+        target_s, side_s = self.target_s(latency_s), step_s * n_episodes
+        part_steps = max(1, math.ceil(target_s / side_s))
+        return part_steps if horizon * side_s > max(self.most_s, target_s) and part_steps < horizon else None
+
     def plan(self, step_s: float, mean_steps: float, latency_s: float, n_episodes: int, horizon: int) -> ChunkPlan:
         """Return the plan for a step's time at the average speed, and n episodes a client."""
         if not (step_s > 0.0 and mean_steps > 0.0 and latency_s >= 0.0 and n_episodes >= 1 and horizon >= 1):
@@ -369,8 +382,6 @@ class ChunkSizes:
                 f"chunk sizes: step_s = {step_s}, mean_steps = {mean_steps}, latency_s = {latency_s}, "
                 f"n_episodes = {n_episodes}, horizon = {horizon}: expected positive numbers"
             )
-        target_s = max(self.least_s, self.latencies * latency_s)
+        target_s = self.target_s(latency_s)
         episodes = min(n_episodes, max(1, math.ceil(target_s / (step_s * mean_steps))))
-        part_steps = max(1, math.ceil(target_s / step_s))
-        is_cut = episodes == 1 and horizon * step_s > max(self.most_s, target_s) and part_steps < horizon
-        return ChunkPlan(episodes, part_steps if is_cut else None)
+        return ChunkPlan(episodes, self.part_steps(step_s, latency_s, episodes, horizon))

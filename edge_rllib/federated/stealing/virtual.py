@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,7 +45,8 @@ class RoundSetting:
     traces: Sequence[SpeedTrace]  # of each client, from the round's beginning
     network: Network
     may_execute: Sequence[Sequence[bool]] | None = None  # [executor][owner]; None: everybody everything
-    part_s: float = math.inf  # work at speed 1 after which an episode can be handed over; infinite: only whole ones
+    part_s: float = math.inf  # work at speed 1 after which a chunk can be handed over; infinite: only whole ones
+    cuts_s: Sequence[Sequence[float]] | None = None  # of each chunk, rising: the same where parts are not all alike
     chunk_bytes: float = 0.0  # of an answer, a chunk
     crashes: Sequence[Crash] = ()
     detect_s: float = 1.0  # from a crash until the chunks are issued again
@@ -86,6 +88,8 @@ def simulate(
     for crash in setting.crashes:
         if not (0 <= crash.client < n and 0.0 <= crash.at_s < crash.back_s):
             raise StealingError(f"{crash}: expected a client below {n} that comes back after it went")
+    if setting.cuts_s is not None and len(setting.cuts_s) != len(demand):
+        raise StealingError(f"cuts_s of {len(setting.cuts_s)} chunks: expected those of {len(demand)}")
     unknown = [kind for kind in setting.after_s if kind not in AFTER]
     if unknown or any(not length_s >= 0.0 for length_s in setting.after_s.values()):
         raise StealingError(f"after_s = {setting.after_s}: expected seconds of {[kind.value for kind in AFTER]}")
@@ -121,7 +125,8 @@ class _Round:
         self.answers: dict[int, tuple[list[int], bool]] = {}  # chunks under way, and whether that is a copy
         self.n_messages, self.n_bytes, self.n_steals, self.n_refused = 0, 0.0, 0, 0
         self.idle = set(range(n))
-        self.progress_s: dict[int, float] = {}  # work done of episodes that were handed over
+        self.progress_s: dict[int, float] = {}  # work done of chunks that were handed over
+        self.cut_s = [0.0] * n  # work after which a client's chunk will be handed over
         self.copied: set[int] = set()  # chunks that two may execute
         self.trips_s = setting.network.longest_round_trips_s(setting.chunk_bytes).tolist()  # of a steal
         self.lost: list[deque[int]] = [deque() for _ in range(n)]  # what a crash took, until it is detected
@@ -287,16 +292,26 @@ class _Round:
         return taken
 
     def _hand_over(self, thief: int, victim: int, running: Running) -> None:
-        """Let the victim go on to the end of the part, then send the episode; not if it ends within the part."""
-        trace, part_s, now_s = self.setting.traces[victim], self.setting.part_s, self.pool.now_s
+        """Let the victim go on to the end of the part, then send the rest; not if it ends within the part."""
+        trace, now_s = self.setting.traces[victim], self.pool.now_s
         done_s = running.done_s + trace.work_s(running.start_s, now_s)
-        cut_s = part_s * max(1, math.ceil(done_s / part_s - 1e-9))
+        cut_s = self._next_cut_s(running.chunk, done_s)
         if cut_s <= running.done_s or cut_s >= self.demand[running.chunk]:
             self._answer(thief, victim, [])
             return
         self.epochs[victim] += 1
+        self.cut_s[victim] = cut_s
         end_s = trace.end_s(running.start_s, cut_s - running.done_s)
         self._push(end_s, "_cut", victim, self.epochs[victim], thief, self.lives[thief])
+
+    def _next_cut_s(self, chunk: int, done_s: float) -> float:
+        """Return the work of a chunk at the end of its part; infinite where that is its end."""
+        if self.setting.cuts_s is None:
+            part_s = self.setting.part_s
+            return part_s * max(1, math.ceil(done_s / part_s - 1e-9))
+        cuts_s = self.setting.cuts_s[chunk]
+        place = bisect_left(cuts_s, done_s * (1.0 - 1e-9))
+        return float(cuts_s[place]) if place < len(cuts_s) else math.inf
 
     def _cut(self, victim: int, epoch: int, thief: int, life: int) -> None:
         """An episode's part ends, and the next one is the thief's."""
@@ -304,10 +319,9 @@ class _Round:
             self._push(self.pool.now_s + self.setting.detect_s, "_arrive", thief, life, -1)
             return
         running = self._stop(victim, is_wasted=False)
-        part_s = self.setting.part_s
         done_s = running.done_s + self.setting.traces[victim].work_s(running.start_s, self.pool.now_s)
         self.pool.estimates.worked(victim, done_s - running.done_s, self.pool.now_s - running.start_s)
-        self.progress_s[running.chunk] = part_s * round(done_s / part_s)
+        self.progress_s[running.chunk] = self.cut_s[victim]
         self._answer(thief, victim, [running.chunk])
 
     def _answer(self, thief: int, victim: int, chunks: list[int], is_copy: bool = False) -> None:

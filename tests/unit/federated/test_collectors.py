@@ -71,6 +71,7 @@ def test_estimate_is_the_mean_of_its_chunks():
             "return": np.array(r),
             "share": np.array([s]),
             "agent_steps": np.full(1, 15.0),
+            "lengths": np.array([5]),
         }
         for v, r, s in (((1.0, 2.0), (3.0, 5.0), 0.25), ((4.0, 8.0), (10.0,), 0.75))
     ]

@@ -64,7 +64,8 @@ def test_next_part_goes_on_from_the_last_state() -> None:
         ({"n_episodes": 0}, "1 or more"),
         ({"horizon": 0}, "horizon = 0"),
         ({"owner": -1}, "owner = -1"),
-        ({"part_steps": 10, "n_episodes": 2}, "single episode"),
+        ({"part_steps": 10, "n_episodes": None, "n_steps": 20}, "whole episodes"),
+        ({"n_parts": 1}, "not cut into parts"),
         ({"part": 1, "start": "x"}, "not cut into parts"),
         ({"part": 1, "part_steps": 10}, "later parts have a start"),
     ],
@@ -89,12 +90,32 @@ def test_impossible_chunk_is_refused(changes: dict[str, Any], message: str) -> N
         (chunk(part_steps=40), 1, 39, None, False),
         (chunk(part_steps=40), 1, 41, None, True),
         (chunk(part_steps=40, part=2, start="d"), 0, 20, b"s", True),  # step 100 ends the episode
+        (chunk(part_steps=40, n_episodes=3), 0, 40, b"s", False),  # one of the three has not ended
+        (chunk(part_steps=40, n_episodes=3), 0, 120, b"s", False),
+        (chunk(part_steps=40, n_episodes=3), 0, 39, b"s", True),
+        (chunk(part_steps=40, n_episodes=3), 0, 121, b"s", True),
+        (chunk(part_steps=40, n_parts=2), 1, 30, None, True),  # one part is not two
     ],
 )
 def test_counts_must_be_those_of_the_chunk(
     given: Chunk, episodes: int, steps: int, end: bytes | None, is_wrong: bool
 ) -> None:
     assert bool(wrong_count(given, result_of(given, episodes, steps, {}, end))) is is_wrong
+
+
+def test_who_goes_on_says_how_many_parts_he_played() -> None:
+    # two parts of 40 steps: the next begins with the third, whose 20 steps are the last of 100
+    whole = chunk(part_steps=40, n_episodes=2)
+    result = result_of(whole, 0, 130, {}, b"s", n_parts=2)
+
+    assert wrong_count(whole, result) == ""
+    assert wrong_count(whole, replace(result, n_parts=1)) != ""
+    assert wrong_count(whole, replace(result, n_parts=3)) != ""
+    behind = whole.next_part(b"s", 2)
+    assert (behind.part, behind.most_steps) == (2, 40)
+    assert wrong_count(behind, result_of(behind, 2, 21, {})) == ""
+    # the same digest whether the executor was told to stop there, or did so of itself
+    assert result_of(whole.of_parts(2), 0, 130, {}, b"s", n_parts=2).digest == result.digest
 
 
 def test_result_keeps_its_digest_when_replaced_by_hand() -> None:

@@ -321,7 +321,7 @@ def test_saved_ledger_goes_on(execute: Execute) -> None:
     other.commit(check.id, 2, execute(check.chunk, check.state), 0.0)
     assert other.is_complete(0)
     assert pickle.dumps(other.state()) == pickle.dumps(pickle.loads(pickle.dumps(other.state())))
-    with pytest.raises(StealingError, match="4 clients: expected format 1, 3 clients"):
+    with pytest.raises(StealingError, match="4 clients: expected format 2, 3 clients"):
         Ledger(3, ledger.rules).restore(state)
 
 

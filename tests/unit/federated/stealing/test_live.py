@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from edge_rllib.federated.collectors.live import MOST_LEASES, Latency, LiveRound
 from edge_rllib.federated.collectors.team import Answer, Back, Event, Gone
 from edge_rllib.federated.stealing.accounting import Kind
-from edge_rllib.federated.stealing.chunks import Chunk, ChunkId, result_of
+from edge_rllib.federated.stealing.chunks import Chunk, ChunkId, ChunkResult, result_of
 from edge_rllib.federated.stealing.errors import StealingError
 from edge_rllib.federated.stealing.estimates import Estimates
 from edge_rllib.federated.stealing.events import Reason
@@ -54,6 +55,8 @@ class SimulatedTeam:
         self.lies: set[int] = set()
         self.is_numeric = True
         self.cancelled: list[ChunkId] = []
+        self.sent: dict[int, tuple[Chunk, bytes | None]] = {}
+        self.n_asked = 0
 
     def now_s(self) -> float:
         return self.time_s
@@ -70,11 +73,13 @@ class SimulatedTeam:
     def begin(self, orders: Any) -> None:
         raise NotImplementedError
 
-    def send(self, member: int, chunk: Chunk, lie: Any, speed: float) -> int:
+    def send(self, member: int, chunk: Chunk, lie: Any, speed: float, state: bytes | None) -> int:
         self.n_tickets += 1
-        result = self.execute(chunk, None)
+        result = self.played(chunk, state, chunk.n_parts)
+        self.sent[self.n_tickets] = (chunk, state)
         if member in self.lies and member != chunk.owner:
-            result = result_of(chunk, result.n_episodes, result.n_steps, {"sum": np.array([1e3 + member])})
+            forged = {"sum": np.array([1e3 + member])}
+            result = result_of(chunk, result.n_episodes, result.n_steps, forged, result.end, result.n_parts)
         if not self.is_numeric:
             result = result_of(chunk, result.n_episodes, result.n_steps, {"sum": np.array([np.nan])})
         demand_s = 0.1 * result.n_steps
@@ -84,6 +89,32 @@ class SimulatedTeam:
         answer = Answer(member, self.n_tickets, result, begin_s, end_s, demand_s)
         self.coming.append((end_s + 0.5 * LATENCY_S, self.n_tickets, answer))
         return self.n_tickets
+
+    def played(self, chunk: Chunk, state: bytes | None, n_parts: int) -> ChunkResult:
+        """Return what comes of so many parts of a chunk; of all for 0."""
+        if chunk.part_steps is None:
+            found: ChunkResult = self.execute(chunk, None)
+            return found
+        part, steps, number = chunk, 0, 0
+        while True:
+            result = self.execute(part, state)
+            steps, number = steps + result.n_steps, number + 1
+            if result.end is None or number == n_parts:
+                return result_of(chunk, result.n_episodes, steps, result.arrays, result.end, number)
+            part, state = part.next_part(result.end), result.end
+
+    def ask_for(self, member: int, chunk: ChunkId) -> None:
+        for place, (_, ticket, event) in enumerate(self.coming):
+            if isinstance(event, Answer) and (event.member, event.result.id) == (member, chunk):
+                sent, state = self.sent[ticket]
+                step_s = (event.end_s - event.begin_s) / event.result.n_steps
+                n_done = max(1, math.ceil((self.time_s - event.begin_s) / (step_s * (sent.part_steps or 1))))
+                result = self.played(sent, state, n_done)
+                end_s = event.begin_s + step_s * result.n_steps
+                answer = Answer(member, ticket, result, event.begin_s, end_s, 0.1 * result.n_steps)
+                self.coming[place] = (end_s + 0.5 * LATENCY_S, ticket, answer)
+                self.free_s[member] = end_s
+                self.n_asked += 1
 
     def cancel(self, member: int, chunk: ChunkId) -> None:
         self.cancelled.append(chunk)
@@ -139,10 +170,12 @@ def maker(execute: Any) -> Make:
         limit_s: float = 100.0,
         may_execute: Any = None,
         beliefs: Sequence[float] | None = None,
+        part_steps: int | None = None,
         **rules: Any,
     ) -> LiveRound:
+        n_episodes, horizon = (2, 20) if part_steps is None else (1, 40)
         chunks = [
-            Chunk("run", 3, owner, index, version=3, run_seed=7, horizon=20, n_episodes=2)
+            Chunk("run", 3, owner, index, 3, 7, horizon, n_episodes=n_episodes, part_steps=part_steps)
             for owner in range(n_clients)
             for index in range(n_chunks)
         ]
@@ -150,7 +183,9 @@ def maker(execute: Any) -> Make:
         ledger.open_round(chunks)
         n = len(speeds)
         network, estimates = uniform_network(n, LATENCY_S), Estimates(n, 2.0, beliefs)
-        pool = Pool([chunk.owner % n for chunk in chunks], estimates, network, may_execute, np.random.default_rng(seed))
+        part_s = 0.1 * part_steps if part_steps else math.inf
+        owners, draws = [chunk.owner % n for chunk in chunks], np.random.default_rng(seed)
+        pool = Pool(owners, estimates, network, may_execute, draws, part_s)
 
         def lane(member: int, owner: int) -> int:
             found = member + n * (owner // n)
@@ -228,10 +263,12 @@ def test_killed_member_loses_nothing_and_comes_back(make: Make, policy: Schedule
 def test_no_disturbance_changes_what_counts_or_keeps_a_round_from_its_end(execute: Any, seed: int) -> None:
     draws = np.random.default_rng(seed)
     make = maker(execute)
-    expected = make(Static())
-    expected.play()
     policy = POLICIES[int(draws.integers(len(POLICIES)))]
-    live = make(policy, seed, speeds=tuple(draws.uniform(0.2, 3.0, 4)), lease_s=30.0, check_prob=draws.random())
+    speeds = tuple(draws.uniform(0.2, 3.0, 4))
+    part_steps = (None, 4)[seed % 2]
+    expected = make(Static(), part_steps=part_steps)
+    expected.play()
+    live = make(policy, seed, speeds=speeds, lease_s=30.0, check_prob=draws.random(), part_steps=part_steps)
     live.team.deaths = sorted((float(draws.exponential(3.0)), int(k)) for k in draws.integers(0, 4, 5))
     live.team.hangs = {int(draws.integers(4))}
     live.team.lies = {int(draws.integers(4))} if live.ledger.rules.check_prob > 0.9 else set()
@@ -334,6 +371,48 @@ def test_two_members_for_five_clients_credit_their_own(make: Make) -> None:
     assert sum(len(found[k].chunks) for k in (1, 3)) > 16 + 4
     assert sum(len(each.chunks) for each in found.values()) == 40
     assert account.stolen_frac > 0.1
+
+
+def test_tail_of_a_round_is_shorter_where_running_chunks_are_handed_over(make: Make) -> None:
+    # the slowest member, at a tenth of the speed of the others, has one chunk of up to 4 s and no other to give away
+    speeds = (0.1, 1.0, 1.0, 1.0)
+    common = {"n_chunks": 1, "speeds": speeds, "beliefs": speeds, "part_steps": 4}
+    kept, handed = make(StealHalf(hand_over=False), **common), make(StealHalf(), **common)
+
+    slow, fast = kept.play(), handed.play()
+
+    assert sums(handed) == sums(kept)
+    assert fast.makespan_s < 0.4 * slow.makespan_s
+    assert handed.team.n_asked >= 1
+    assert fast.wasted_s == 0.0  # what the slow one has done counts
+    first, rest = handed.begun[0][0], handed.counted[0]
+    assert (first.member, rest.lease.chunk.part) == (0, first.lease.chunk.part + 1)
+    assert handed.demands_s[0] == pytest.approx(kept.demands_s[0])
+    done_s = sum(work.end_s - work.begin_s for work in handed.work[0])
+    assert fast.timelines[0].spent_s(Kind.OWN) == pytest.approx(done_s)
+
+
+def test_rest_of_a_chunk_whose_heir_dies_is_done_by_others(make: Make) -> None:
+    speeds = (0.1, 1.0, 1.0, 1.0)
+    common = {"n_chunks": 1, "speeds": speeds, "beliefs": speeds, "part_steps": 4}
+    expected, live = make(Static(), **common), make(StealHalf(), **common)
+    expected.play()
+    asked: list[int] = []
+    ask_for = live.team.ask_for
+
+    def dying(member: int, chunk: ChunkId) -> None:
+        ask_for(member, chunk)
+        if not asked:
+            asked.append(live.heirs[0])
+            live.team.deaths = [(live.team.time_s + 0.01, asked[0])]
+
+    live.team.ask_for = dying  # type: ignore[method-assign]
+
+    live.play()
+
+    assert len(asked) == 1
+    assert live.n_gone == 1
+    assert sums(live) == sums(expected)
 
 
 def test_late_copy_is_told_that_it_is_not_needed(make: Make) -> None:
