@@ -65,6 +65,8 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "baseline": {
         "best_assignment": "envs.baselines.best_assignment:BestAssignment",
         "cloud_only": "envs.baselines.cloud_only:CloudOnly",
+        "edge_only": "envs.baselines.edge_only:EdgeOnly",
+        "greedy_slot": "envs.baselines.greedy_slot:GreedySlot",
         "least_queue": "envs.baselines.least_queue:LeastQueue",
         "least_response_time": "envs.baselines.least_response_time:LeastResponseTime",
         "local": "envs.baselines.local:Local",
@@ -73,7 +75,9 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "power_of_two": "envs.baselines.power_of_two:PowerOfTwo",
         "random": "envs.baselines.random:Random",
         "round_robin": "envs.baselines.round_robin:RoundRobin",
+        "round_robin_k": "envs.baselines.round_robin_k:RoundRobinK",
         "size_rank": "envs.baselines.size_rank:SizeRank",
+        "top_backlog": "envs.baselines.top_backlog:TopBacklog",
     },
 }
 

@@ -51,12 +51,15 @@ class Player:
         if len(world_ids) != spec.n_worlds:
             raise ConfigError(f"a player of {spec.n_worlds} worlds got {len(world_ids)} world ids")
         self.rule = rule
-        self._draws = RuleDraws(seed, world_ids, spec.n_agents)
+        self._seed, self._world_ids = seed, world_ids
+        self._draws: RuleDraws | None = None  # made for as many as the first view shows: an agent may decide for many
         self._step = 0
         self._n_decisions = spec.n_decisions
 
     def choose(self, view: Any) -> Choice:
         """Return what the rule chooses in this step, and count the step."""
+        if self._draws is None:
+            self._draws = RuleDraws(self._seed, self._world_ids, view.has_task.shape[1])
         chosen = self.rule.decide(view, self._step, self._draws)
         self._step += 1
         self._draws.turns += view.has_task

@@ -13,6 +13,7 @@ from envs.baselines.draws import RuleDraws
 from envs.constants import LOCAL
 from envs.fog.observe import View
 from envs.mec.observe import MecView
+from envs.multiuser.observe import MultiuserView
 
 
 @dataclass(frozen=True)
@@ -20,14 +21,18 @@ class Random(Rule):
     """Choose among the allowed targets, the own node included, with equal chances.
 
     Where tasks can be split, every allowed server is equally likely and the share that goes there uniform in [0, 1];
-    the own node is what is left.
+    the own node is what is left. Where the server is reached by channels, a user stays in half of the slots and takes
+    every channel equally often in the others, as even draws of the released box do.
     """
 
-    worlds: ClassVar[tuple[str, ...]] = ("fog", "mec")
+    worlds: ClassVar[tuple[str, ...]] = ("fog", "mec", "multiuser")
 
-    def decide(self, view: View | MecView, step: int, draws: RuleDraws) -> I8 | Choice:
+    def decide(self, view: View | MecView | MultiuserView, step: int, draws: RuleDraws) -> I8 | Choice:
         """Return a random allowed target for every agent."""
         first, second = draws.uniforms(step)
+        if isinstance(view, MultiuserView):
+            n_channels = view.target_mask.shape[2] - 1
+            return np.where(second < 0.5, LOCAL, 1 + (first * n_channels).astype(np.int64))
         if not isinstance(view, MecView):
             return _any_of(view.target_mask, first)
         is_server = view.target_mask.copy()

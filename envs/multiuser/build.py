@@ -92,6 +92,7 @@ def read_rules(scenario: Scenario) -> Rules:
         has_phantom=params.semantics.phantom_channel,
         is_sequential=params.semantics.users == "sequential",
         service=SERVICES.index(params.semantics.service),
+        stops_late=params.semantics.late_uploads == "stop",
         n_channels=cell.n_channels,
         bandwidth_hz=float(cell.bandwidth_hz),
         noise_w=float(cell.noise_w) * site.noise_factor,

@@ -25,6 +25,7 @@ METRICS = (
     Metric("edge_s_mean", "s", _SENT, "from there until they are done", "low"),
     Metric("sent_frac", "1", _TASKS, "sent to the edge server"),
     Metric("shared_frac", "1", _SENT, "somebody else sent on their channel", "low"),
+    Metric("lost_frac", "1", _SENT, "their upload was given up at the deadline", "low"),
     Metric("phantom_frac", "1", _SENT, "sent on the channel that there is not"),
     Metric("user_backlog_s_mean", "s", _TASKS, "work on the user's processor at the start of their slot", "low"),
     Metric("edge_backlog_s_mean", "s", "slots", "work on the edge server at their start", "low"),
@@ -48,6 +49,7 @@ _OVER_SENT = {
     "upload_s_mean": s.UPLOAD_S,
     "edge_s_mean": s.EDGE_S,
     "shared_frac": s.SHARED_TASKS,
+    "lost_frac": s.LOST_TASKS,
     "phantom_frac": s.PHANTOM_TASKS,
 }
 

@@ -10,7 +10,8 @@ sends is done after its upload, at bandwidth * log2(1 + signal / (interference +
   equal shares (processor sharing), up to the instant when each is done. What is not done at the end of the slot is the
   next one's backlog; that of a task still on its way counts as arrived then.
 
-Late tasks are finished, too: they cost a penalty. Results are small, and their way back is not modelled.
+Late tasks are finished, too, unless their uploads stop at the deadline: they cost a penalty. Results are small, and
+their way back is not modelled.
 [X. Qiu et al., "Distributed and Collective Deep Reinforcement Learning for Computation Offloading", IEEE TPDS 2021, and
 their repository qiuxy23/DC-DRL]
 """
@@ -33,39 +34,42 @@ def price_slot(
 ) -> float:
     """Play the slot under the decisions in ``state.user`` and return its cost; the backlogs stay as they are.
 
-    Mutates ``figures`` and ``room``. The cost is the sum over users; ``room.sender`` lists those who send.
+    Mutates ``figures`` and ``room``. The cost is the sum over users; ``room.arriving`` lists the tasks that the edge
+    server gets.
     """
-    n_sending = _send(figures, room, state, tables, rules, b)
+    n_arriving = _send(figures, room, state, tables, rules, b)
     if rules.service == s.SHARING:
-        _sort_by_arrival(figures, room, b, n_sending)
-        _share_server(figures, room, state, rules, b, n_sending)
+        _sort_by_arrival(figures, room, b, n_arriving)
+        _share_server(figures, room, state, rules, b, n_arriving)
     wait_s, total = state.world[b].edge_backlog_s, 0.0
     for u in range(state.user.shape[1]):
         user = state.user[b, u]
-        figures.local_cost[b, u] = 0.0
-        figures.edge_cost[b, u] = 0.0
-        figures.transmit_cost[b, u] = 0.0
-        if user.offloads == 1:
-            if rules.service != s.SHARING:
-                service_s = user.work_cycles / rules.edge_hz
-                n_fold = n_sending if rules.service == s.K_FOLD else 1
-                figures.edge_s[b, u] = service_s * n_fold + wait_s
-                if rules.is_sequential:
-                    wait_s += service_s
-            figures.delay_s[b, u] = figures.upload_s[b, u] + figures.edge_s[b, u]
-            figures.transmit_cost[b, u] = rules.transmit_w * figures.upload_s[b, u] * rules.transmit_per_j
-            figures.edge_cost[b, u] = user.work_cycles * rules.edge_per_cycle
-        else:
+        local_cost, edge_cost, transmit_cost, is_missed = 0.0, 0.0, 0.0, True
+        if user.offloads == 0:
             figures.rate_bps[b, u] = 0.0
             figures.upload_s[b, u] = 0.0
             figures.edge_s[b, u] = 0.0
+            figures.is_lost[b, u] = False
             figures.shares_channel[b, u] = False
             figures.delay_s[b, u] = user.work_cycles / tables.user_hz[u] + user.backlog_s
-            figures.local_cost[b, u] = user.work_cycles * rules.local_per_cycle
-        cost = figures.local_cost[b, u] + figures.transmit_cost[b, u] + figures.edge_cost[b, u]
-        is_missed = figures.delay_s[b, u] > user.deadline_s
+            local_cost = user.work_cycles * rules.local_per_cycle
+            is_missed = figures.delay_s[b, u] > user.deadline_s
+        else:
+            transmit_cost = rules.transmit_w * figures.upload_s[b, u] * rules.transmit_per_j
+            figures.delay_s[b, u] = user.deadline_s
+            if not figures.is_lost[b, u]:
+                if rules.service != s.SHARING:
+                    service_s = user.work_cycles / rules.edge_hz
+                    figures.edge_s[b, u] = service_s * (n_arriving if rules.service == s.K_FOLD else 1) + wait_s
+                    wait_s += service_s if rules.is_sequential else 0.0
+                figures.delay_s[b, u] = figures.upload_s[b, u] + figures.edge_s[b, u]
+                edge_cost = user.work_cycles * rules.edge_per_cycle
+                is_missed = figures.delay_s[b, u] > user.deadline_s
+        figures.local_cost[b, u] = local_cost
+        figures.edge_cost[b, u] = edge_cost
+        figures.transmit_cost[b, u] = transmit_cost
         figures.is_missed[b, u] = is_missed
-        figures.cost[b, u] = cost + rules.miss_cost if is_missed else cost
+        figures.cost[b, u] = local_cost + transmit_cost + edge_cost + (rules.miss_cost if is_missed else 0.0)
         total += figures.cost[b, u]
     return total
 
@@ -74,11 +78,11 @@ def price_slot(
 def _send(
     figures: SlotFigures, room: Room, state: MultiuserState, tables: MultiuserTables, rules: Rules, b: int
 ) -> int:
-    """Fill rates and upload times of those who send, and ``room.sender``; return how many there are."""
+    """Fill rates and upload times of those who send, and ``room.arriving``; return how many tasks arrive."""
     for channel in range(room.channel_w.size):
         room.channel_w[channel] = 0.0
         room.n_sending[channel] = 0
-    n_sending = 0
+    n_sending, n_arriving = 0, 0
     for u in range(state.user.shape[1]):
         channel = state.user[b, u].channel
         if channel >= 0:
@@ -89,13 +93,20 @@ def _send(
             n_sending += 1
     for i in range(n_sending):
         u = room.sender[i]
-        channel = state.user[b, u].channel
-        figures.shares_channel[b, u] = room.n_sending[channel] > 1
+        user = state.user[b, u]
         interference_w = _interference_w(room, state, tables, rules, b, u, n_sending)
         snr = tables.received_w[u] / (interference_w + rules.noise_w)
+        figures.shares_channel[b, u] = room.n_sending[user.channel] > 1
         figures.rate_bps[b, u] = rules.bandwidth_hz * math.log1p(snr) / _LN2
-        figures.upload_s[b, u] = state.user[b, u].size_bits / figures.rate_bps[b, u]
-    return n_sending
+        figures.upload_s[b, u] = user.size_bits / figures.rate_bps[b, u]
+        figures.edge_s[b, u] = 0.0
+        figures.is_lost[b, u] = rules.stops_late and figures.upload_s[b, u] > user.deadline_s
+        if figures.is_lost[b, u]:
+            figures.upload_s[b, u] = user.deadline_s
+        else:
+            room.arriving[n_arriving] = u
+            n_arriving += 1
+    return n_arriving
 
 
 @inlined
@@ -117,33 +128,33 @@ def _interference_w(
 
 
 @inlined
-def _sort_by_arrival(figures: SlotFigures, room: Room, b: int, n_sending: int) -> None:
-    """Sort ``room.sender`` by upload time; of equals the lower number first."""
-    for i in range(1, n_sending):
-        u, place = room.sender[i], i
-        while place > 0 and figures.upload_s[b, room.sender[place - 1]] > figures.upload_s[b, u]:
-            room.sender[place] = room.sender[place - 1]
+def _sort_by_arrival(figures: SlotFigures, room: Room, b: int, n_arriving: int) -> None:
+    """Sort ``room.arriving`` by upload time; of equals the lower number first."""
+    for i in range(1, n_arriving):
+        u, place = room.arriving[i], i
+        while place > 0 and figures.upload_s[b, room.arriving[place - 1]] > figures.upload_s[b, u]:
+            room.arriving[place] = room.arriving[place - 1]
             place -= 1
-        room.sender[place] = u
+        room.arriving[place] = u
 
 
 @inlined
 def _share_server(
-    figures: SlotFigures, room: Room, state: MultiuserState, rules: Rules, b: int, n_sending: int
+    figures: SlotFigures, room: Room, state: MultiuserState, rules: Rules, b: int, n_arriving: int
 ) -> None:
-    """Fill ``edge_s`` by processor sharing behind the backlog; ``room.sender`` is in order of arrival.
+    """Fill ``edge_s`` by processor sharing behind the backlog; ``room.arriving`` is in order of arrival.
 
     Between two events every active task gets 1 / n of the server, so that each is done when the service that a task
     gets from the server's start on has grown by its own work.
     """
     now_s, served_s, n_active, arrived = state.world[b].edge_backlog_s, 0.0, 0, 0
-    while arrived < n_sending or n_active > 0:
+    while arrived < n_arriving or n_active > 0:
         first = 0
         for i in range(1, n_active):
             if room.ready_at[i] < room.ready_at[first]:
                 first = i
-        if arrived < n_sending:
-            u = room.sender[arrived]
+        if arrived < n_arriving:
+            u = room.arriving[arrived]
             upload_s = figures.upload_s[b, u]
             if n_active == 0 or upload_s < now_s + (room.ready_at[first] - served_s) * n_active:
                 if upload_s > now_s:
@@ -172,33 +183,33 @@ def settle_slot(
     world, sums = state.world[b], state.sums[b]
     sums[s.SLOTS] += 1.0
     sums[s.EDGE_BACKLOG_S] += world.edge_backlog_s
-    n_sending, sent_s = 0, 0.0
+    n_arriving, sent_s = 0, 0.0
     for u in range(state.user.shape[1]):
         user = state.user[b, u]
         sums[s.USER_BACKLOG_S] += user.backlog_s
         added_s = 0.0
         if user.offloads == 1:
-            n_sending += 1
-            sent_s += user.work_cycles / rules.edge_hz
-            if user.channel >= rules.n_channels:
-                sums[s.PHANTOM_TASKS] += 1.0
+            sums[s.PHANTOM_TASKS] += 1.0 if user.channel >= rules.n_channels else 0.0
+            if not figures.is_lost[b, u]:
+                n_arriving += 1
+                sent_s += user.work_cycles / rules.edge_hz
         else:
             added_s = user.work_cycles / tables.user_hz[u]
         user.backlog_s = max(0.0, user.backlog_s + added_s - rules.slot_s)
-        _add(sums, figures, b, u, user.offloads == 1)
+        _add(sums, figures, b, u, user.offloads == 1, rules.miss_cost)
     if rules.service == s.SHARING:
-        figures.edge_busy_s[b] = _busy_s(figures, room, state, rules, b, n_sending)
+        figures.edge_busy_s[b] = _busy_s(figures, room, state, rules, b, n_arriving)
     else:
         figures.edge_busy_s[b] = min(rules.slot_s, world.edge_backlog_s + sent_s)
     world.edge_backlog_s = max(0.0, world.edge_backlog_s + sent_s - figures.edge_busy_s[b])
 
 
 @inlined
-def _busy_s(figures: SlotFigures, room: Room, state: MultiuserState, rules: Rules, b: int, n_sending: int) -> float:
+def _busy_s(figures: SlotFigures, room: Room, state: MultiuserState, rules: Rules, b: int, n_arriving: int) -> float:
     """Return for how long of the slot the shared server works; it waits only where nothing has arrived."""
     free_s, busy_s = state.world[b].edge_backlog_s, min(state.world[b].edge_backlog_s, rules.slot_s)
-    for i in range(n_sending):
-        u = room.sender[i]
+    for i in range(n_arriving):
+        u = room.arriving[i]
         begin_s = max(free_s, figures.upload_s[b, u])
         if begin_s >= rules.slot_s:
             break
@@ -208,7 +219,7 @@ def _busy_s(figures: SlotFigures, room: Room, state: MultiuserState, rules: Rule
 
 
 @inlined
-def _add(sums: F8, figures: SlotFigures, b: int, u: int, is_sent: bool) -> None:
+def _add(sums: F8, figures: SlotFigures, b: int, u: int, is_sent: bool, miss_cost: float) -> None:
     """Add a task to the metric sums."""
     sums[s.TASKS] += 1.0
     sums[s.LOCAL_COST] += figures.local_cost[b, u]
@@ -218,15 +229,13 @@ def _add(sums: F8, figures: SlotFigures, b: int, u: int, is_sent: bool) -> None:
     sums[s.DELAY_S] += figures.delay_s[b, u]
     if figures.is_missed[b, u]:
         sums[s.MISSED_TASKS] += 1.0
-        sums[s.MISS_COST] += (
-            figures.cost[b, u] - figures.local_cost[b, u] - figures.edge_cost[b, u] - figures.transmit_cost[b, u]
-        )
+        sums[s.MISS_COST] += miss_cost
     if is_sent:
         sums[s.SENT_TASKS] += 1.0
         sums[s.UPLOAD_S] += figures.upload_s[b, u]
         sums[s.EDGE_S] += figures.edge_s[b, u]
-        if figures.shares_channel[b, u]:
-            sums[s.SHARED_TASKS] += 1.0
+        sums[s.SHARED_TASKS] += 1.0 if figures.shares_channel[b, u] else 0.0
+        sums[s.LOST_TASKS] += 1.0 if figures.is_lost[b, u] else 0.0
         if figures.is_missed[b, u]:
             sums[s.MISSED_SENT_TASKS] += 1.0
     else:

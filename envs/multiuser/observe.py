@@ -6,7 +6,7 @@ from typing import Annotated, NamedTuple
 
 from envs.accelerate import kernel
 from envs.arrays import BOOL, F8, ROWS, row_type
-from envs.multiuser.state import MultiuserState, UserRow
+from envs.multiuser.state import MultiuserState, Rules, UserRow
 
 
 class MultiuserView(NamedTuple):
@@ -18,7 +18,7 @@ class MultiuserView(NamedTuple):
     edge_backlog_s: Annotated[F8, "B", "seconds of work that the edge server has"]
     user_hz: Annotated[F8, "Us", "cycles per second"]
     received_w: Annotated[F8, "Us", "power of the user's signal at the base station"]
-    rules: ROWS  # the scalars of the physics: see envs.multiuser.state.Rules
+    rules: Rules  # the scalars of the physics, as a row
 
 
 @kernel

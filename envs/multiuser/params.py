@@ -12,6 +12,7 @@ semantics.users             sequential: later users wait for     simultaneous: a
                             the work of earlier ones, too        at the start of the slot
 semantics.service           k_fold: as if all k senders were     sharing: equal shares among those who are there,
                             there all the time                   up to the instant when each is done
+semantics.late_uploads      run: as long as they take            stop: at the deadline, when the task is lost
 agents                      central: one for all users           users: one for each
 decision.kind               box: two numbers in [-1, 1] a user   discrete: local, or one of the channels
 ==========================  ===================================  =================================================
@@ -77,19 +78,23 @@ class SemanticsParams:
     users: sequential users wait behind the work that users of lower number sent in the same slot. service: whole, a
     task has the edge server for itself once its turn comes; k_fold, it takes k times as long where k tasks are sent in
     the slot; sharing, the server first serves what earlier slots left and then gives equal shares to the tasks of the
-    slot that have arrived, and works on while others are on their way.
+    slot that have arrived, and works on while others are on their way. late_uploads: run takes as long as the rate
+    says, which may be hours beside a user next to the base station; with stop a user that could not send its task by
+    the deadline gives up then, and nobody works on the task.
     """
 
     interference: Literal["none", "others", "released"]
     phantom_channel: bool  # box: the number 1.0 names one channel more than there are
     users: Literal["sequential", "simultaneous"]
     service: Literal["whole", "k_fold", "sharing"]
+    late_uploads: Literal["run", "stop"]
 
     def __post_init__(self) -> None:
         """Refuse unknown choices, an order where all are served at once, and whole servers for several at a time."""
         _check_choice("semantics.interference", self.interference, INTERFERENCES)
         _check_choice("semantics.users", self.users, ("sequential", "simultaneous"))
         _check_choice("semantics.service", self.service, SERVICES)
+        _check_choice("semantics.late_uploads", self.late_uploads, ("run", "stop"))
         if self.service == "sharing" and self.users == "sequential":
             raise _refuse("semantics.users", self.users, "simultaneous for service sharing, which has no order")
         if self.service == "whole" and self.users == "simultaneous":

@@ -14,6 +14,7 @@ SUM_NAMES = (
     "sent_tasks",
     "shared_tasks",
     "phantom_tasks",
+    "lost_tasks",
     "missed_tasks",
     "missed_sent_tasks",
     "refused",
@@ -36,6 +37,7 @@ SUM_NAMES = (
     SENT_TASKS,
     SHARED_TASKS,
     PHANTOM_TASKS,
+    LOST_TASKS,
     MISSED_TASKS,
     MISSED_SENT_TASKS,
     REFUSED,
@@ -101,6 +103,7 @@ class SlotFigures(NamedTuple):
     transmit_cost: Annotated[F8, "B Us", "energy of the transmission"]
     cost: Annotated[F8, "B Us", "of the task, the penalty included"]
     is_missed: Annotated[BOOL, "B Us", "the task was late"]
+    is_lost: Annotated[BOOL, "B Us", "the upload was given up at the deadline"]
     shares_channel: Annotated[BOOL, "B Us", "somebody else sent on its channel"]
     edge_busy_s: Annotated[F8, "B", "time of the slot for which the edge server worked"]
     reward: Annotated[F8, "B N", "reward of the step"]
@@ -109,7 +112,10 @@ class SlotFigures(NamedTuple):
 class Room(NamedTuple):
     """Room to work in for one world."""
 
-    sender: Annotated[I8, "Us", "users that send, by number; where the server is shared by time of arrival"]
+    sender: Annotated[I8, "Us", "users that send, by number"]
+    arriving: Annotated[
+        I8, "Us", "senders whose tasks arrive, by number; where the server is shared by time of arrival"
+    ]
     active: Annotated[I8, "Us", "places of senders whose tasks are at the edge server"]
     ready_at: Annotated[F8, "Us", "share of the server that each active task will have had when it is done, seconds"]
     channel_w: Annotated[F8, "Ch", "power received on each channel"]
@@ -140,6 +146,7 @@ class Rules(NamedTuple):
     has_phantom: bool
     is_sequential: bool
     service: int
+    stops_late: bool
     n_channels: int
     bandwidth_hz: float
     noise_w: float
