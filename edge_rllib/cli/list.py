@@ -17,6 +17,7 @@ KINDS = (
     "scenario",
     "run",
     "search",
+    "testbed",
     "algorithm",
     "model",
     "mutual_information",
@@ -33,7 +34,7 @@ KINDS = (
     "world",
     "metric",
 )
-_ONLY_FILES = ("scenario", "run", "search")  # kinds whose names are those of their yaml files
+_ONLY_FILES = ("scenario", "run", "search", "testbed")  # kinds whose names are those of their yaml files
 _BY_COMMENT = ("algorithm", "model", "mutual_information", "world")  # kinds whose class is a record of settings
 
 

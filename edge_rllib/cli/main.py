@@ -23,6 +23,7 @@ COMMANDS = {  # name -> what it does; edge_rllib/cli/NAME.py has add_arguments(p
     "submit": "run a training on a Ray cluster, follow its logs, fetch the result",
     "bench": "measure worlds, sampling and training",
     "check": "replay reference data of others and tell what differs",
+    "testbed": "play a policy on real processes with shaped links, or measure what this machine can do",
     "import": "turn a scenario of another project into one of ours",
 }
 FILES = {"import": "import_command"}  # commands whose name cannot be that of a python file

@@ -93,7 +93,7 @@ def test_each_name_has_its_yaml_and_no_yaml_is_an_orphan(kind: str) -> None:
 def test_folders_of_yaml_are_the_known_kinds() -> None:
     folders = {path.name for path in CONFIGS.iterdir()}
 
-    assert folders == {*map(folder_of, PART_KINDS), "scenario", "run", "search"}
+    assert folders == {*map(folder_of, PART_KINDS), "scenario", "run", "search", "testbed"}
     assert all(path.suffix == ".yaml" for path in CONFIGS.glob("*/*"))
 
 

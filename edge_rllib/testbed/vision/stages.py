@@ -12,6 +12,7 @@ A payload is msgpack and says what it holds, so that any stage can be done on an
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -21,13 +22,14 @@ from PIL import Image
 
 from edge_rllib.testbed.errors import FrameError
 from edge_rllib.testbed.vision.boxes import Box
-from edge_rllib.testbed.vision.clips import Clip
+from edge_rllib.testbed.vision.clips import Clip, make_clip
 from edge_rllib.testbed.vision.detectors import detector
 from edge_rllib.testbed.vision.images import Picture
 
 CROP_PX = 64
 DESCRIPTOR_NUMBERS = 128  # 4 x 4 cells of 8 directions
 _CROP_QUALITY = 90
+_WARM_UP_FRAMES = 2
 _MOST_PIXELS = 4096 * 4096
 
 
@@ -112,6 +114,19 @@ def run_stages(
         if after is not None:
             after(name, payload)
     return payload
+
+
+def warm_up(settings: WorkSettings, side_px: int) -> tuple[float, list[float]]:
+    """Load what the stages need; return the CPU time of a frame and its bytes before each stage.
+
+    They are first guesses until tasks were measured.
+    """
+    payload = raw_payload(make_clip((0,), _WARM_UP_FRAMES, side_px, 1))
+    run_stages(payload, 0, N_STAGES, settings)
+    sizes = [len(payload)]
+    start_s = time.thread_time()
+    run_stages(payload, 0, N_STAGES, settings, lambda _, result: sizes.append(len(result)))
+    return (time.thread_time() - start_s) / _WARM_UP_FRAMES, [size / _WARM_UP_FRAMES for size in sizes[:N_STAGES]]
 
 
 def raw_payload(clip: Clip) -> bytes:
