@@ -22,11 +22,13 @@ from edge_rllib.federated.estimators import EstimatorParams
 from edge_rllib.federated.faults import Faults
 from edge_rllib.federated.pipeline import Pipeline
 from edge_rllib.federated.rounds import Report, Rounds, StepParams, accepted
+from edge_rllib.federated.stealing.network import Network
 from edge_rllib.federated.stealing.speeds import SpeedProfile
 from edge_rllib.federated.vectors import Vectors
 from edge_rllib.ops.aggregation.base import Received
 from envs.errors import ConfigError, EdgeError
 
+FLOAT_BYTES = 4.0  # of a number that is sent
 MOST_REFUSED = 10  # vectors of each client in a move that are no numbers, before that is an error
 
 
@@ -52,7 +54,7 @@ class Clock(NamedTuple):
 
     speeds: SpeedProfile  # of the clients
     step_s: float  # of a world, at speed 1
-    message_s: float  # one way, from a client to the server or back
+    network: Network  # between clients and the server
 
 
 class Sent(NamedTuple):
@@ -105,10 +107,12 @@ class Asynchronous(Rounds):
         lie = None if self.faults is None else self.faults.lie
         message = self.clients[client].message(order, None if lie is None else lambda chunk: lie(client, chunk))
         self.n_batches[client] += 1
-        clock = self.clock
-        begin_s = self.now_s + clock.message_s
+        clock, server = self.clock, len(self.clients)
+        n_bytes = FLOAT_BYTES * sum(vector.numel() for vector in vectors.values())
+        begin_s = self.now_s + clock.network.message_s(server, client, n_bytes)
         end_s = self.traces[client].end_s(begin_s, clock.step_s * message.n_steps)
-        heapq.heappush(self._under_way, Sent(end_s + clock.message_s, client, self.round, message))
+        arrival_s = end_s + clock.network.message_s(client, server, n_bytes)
+        heapq.heappush(self._under_way, Sent(arrival_s, client, self.round, message))
 
     def play(self) -> Report:
         """Let time pass until the server moves."""

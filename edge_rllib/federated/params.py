@@ -127,7 +127,7 @@ class FederatedParams:
         stealing = self.stealing
         if stealing.collector != "in_process":
             raise ConfigError(f"algorithm.stealing.collector = {stealing.collector}: nobody waits; expected in_process")
-        clock = Clock(stealing.profile(), stealing.virtual_step_s, stealing.delay_s)
+        clock = Clock(stealing.profile(), stealing.virtual_step_s, stealing.network(len(clients)))
         parts = (self.estimator, self.step, self.asynchronous, clock, rule, self.n_faulty, seed, faults)
         return Asynchronous(clients, start, *parts)
 

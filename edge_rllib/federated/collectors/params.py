@@ -13,7 +13,7 @@ from edge_rllib.federated.collectors.base import Collector
 from edge_rllib.federated.collectors.sizing import PartSteps, Sizing
 from edge_rllib.federated.collectors.virtual import VirtualCollector
 from edge_rllib.federated.pipeline import named_part
-from edge_rllib.federated.stealing.network import uniform_network
+from edge_rllib.federated.stealing.network import Network, check_edges, network
 from edge_rllib.federated.stealing.policies import ChunkSizes, Scheduler
 from edge_rllib.federated.stealing.records import LedgerRules
 from edge_rllib.federated.stealing.speeds import SpeedProfile
@@ -44,8 +44,10 @@ class StealingParams:
     most_weight: float  # of an executor, in medians of all; more lets thieves count for more
     speed_profile: str  # of clients or actors, such as linear(ratio=4.0)
     virtual_step_s: float  # virtual: time of an env step at speed 1
-    delay_s: float  # virtual: of a message, one way
-    bandwidth_bps: float  # virtual: between any two clients
+    # virtual: of a message, one way: of all edges, of each client's access, or a table by client and edge such as
+    # {default: 0.001, 3: 0.02, 0-1: 0.005, 2>server: 0.1}; see stealing.network
+    delay_s: Any
+    bandwidth_bps: Any  # virtual: likewise
     n_actors: int  # 0: one for each client; fewer have several
     cpus_per_actor: float  # that Ray sets aside; 0: actors share what there is
     emulated_step_s: float  # actors: time of an env step at speed 1, slept; 0: as long as it takes
@@ -70,9 +72,24 @@ class StealingParams:
                 f"virtual_step_s = {self.virtual_step_s}, emulated_step_s = {self.emulated_step_s}, limit_s = "
                 f"{self.limit_s}: expected positive seconds, or 0 for emulated_step_s"
             )
-        uniform_network(1, self.delay_s, self.bandwidth_bps)
+        self._check_network()
         self.rules(n_faulty=0, has_server=True)
         self._parts()
+
+    def _check_network(self) -> None:
+        """Refuse delays and bandwidths that no number of clients could have."""
+        for name, least in (("delay_s", 0.0), ("bandwidth_bps", math.nextafter(0.0, 1.0))):
+            where = f"algorithm.stealing.{name}"
+            value = check_edges(getattr(self, name), where)
+            given = value if isinstance(value, tuple) else value.values() if isinstance(value, dict) else (value,)
+            wrong = [each for each in given if not each >= least or (name == "delay_s" and math.isinf(each))]
+            if wrong:
+                expected = "0 or more, finite" if name == "delay_s" else "a positive number"
+                raise ConfigError(f"{where} = {wrong[0]}: expected {expected}")
+
+    def network(self, n_clients: int) -> Network:
+        """Return the network of so many clients and a server."""
+        return network(self.delay_s, self.bandwidth_bps, n_clients)
 
     def _parts(self) -> tuple[Scheduler, SpeedProfile]:
         where = "algorithm.stealing"
@@ -108,8 +125,8 @@ class StealingParams:
         sizing = Sizing(self.sizes(), self.part_steps if is_cut else 0)
         common: dict[str, Any] = {"may_execute": self._whitelist(clients), "seed": seed, "sizing": sizing}
         if self.collector == "virtual":
-            network = uniform_network(len(clients), self.delay_s, self.bandwidth_bps)
-            return VirtualCollector(clients, rules, scheduler, profile, self.virtual_step_s, network, **common)
+            timing = (self.virtual_step_s, self.network(len(clients)))
+            return VirtualCollector(clients, rules, scheduler, profile, *timing, **common)
         if self.collector == "actors":
             n_actors = self.n_actors or len(clients)
             limits = (self.emulated_step_s, self.cpus_per_actor, self.limit_s)

@@ -13,6 +13,7 @@ from edge_rllib.federated.clients import Order
 from edge_rllib.federated.faults import Faults
 from edge_rllib.federated.pipeline import pipeline
 from edge_rllib.federated.rounds import StepParams
+from edge_rllib.federated.stealing.network import network, uniform_network
 from edge_rllib.federated.stealing.speeds import SpeedProfile, SpeedTrace
 from envs.errors import ConfigError
 
@@ -30,7 +31,8 @@ class Given(SpeedProfile):
 def asynchronous(server, speeds, rule="mean", n_faulty=0, attack="", correction="none", seed=0, **timing):
     """Return clients of given speeds and a server that goes up by SGD at rate 0.1."""
     alone = server(n_clients=len(speeds), correction="none", large_episodes=3, seed=seed)
-    times = {"step_s": 0.01, "message_s": timing.pop("message_s", 0.0)}
+    ways = timing.pop("ways", None) or uniform_network(len(speeds), timing.pop("message_s", 0.0))
+    times = {"step_s": 0.01, "network": ways}
     values = {"buffer_size": 1, "most_stale": 100, "stale_exponent": 0.0, **timing}
     faults = Faults(read_attack(attack), FixedSet(len(speeds), n_faulty), pipeline(rule), 0) if attack else None
     params = alone.params if correction == "none" else server(correction=correction).params
@@ -160,6 +162,19 @@ def test_clients_never_wait(server):
     assert sum(found.n_batches) == 20 + 2
     assert np.isfinite(found.now_s)
     assert found.now_s > 0.0
+
+
+def test_a_client_far_away_is_late_by_both_ways(server):
+    # d numbers of 4 bytes at 1e5 bit/s there, in no time back; 0.5 s there and 0.25 s back without a load
+    ways = network({"default": 0.0, "server>0": 0.5, "0>server": 0.25}, {"default": np.inf, "server>0": 1e5}, 1)
+    alone, found = asynchronous(server, (2.0,), ways=ways)
+    (name,) = alone.vectors
+    _, n_steps = batch(alone, 0, 0, alone.vectors[name])
+
+    found.play()
+
+    load_s = 8.0 * 4.0 * alone.vectors[name].numel() / 1e5
+    assert found.now_s == pytest.approx(0.5 + load_s + 0.01 * n_steps / 2.0 + 0.25)
 
 
 @pytest.mark.parametrize(
