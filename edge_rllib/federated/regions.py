@@ -19,6 +19,7 @@ from edge_rllib.federated.estimators import EstimatorParams
 from edge_rllib.federated.faults import Faults
 from edge_rllib.federated.pipeline import Pipeline
 from edge_rllib.federated.rounds import Report, Rounds, StepParams, accepted
+from edge_rllib.federated.stealing.accounting import Kind
 from edge_rllib.federated.vectors import Vectors
 from edge_rllib.ops.aggregation.base import Received
 from envs.errors import ConfigError, EdgeError
@@ -79,17 +80,20 @@ class Regions(Rounds):
         messages = self._messages(is_large, before)
         told = self._honest(messages)
         aggregates, n_refused = {}, len(self.clients) - len(messages)
-        for name in self.vectors:
-            aggregates[name], n_unsound = self._aggregates(name, messages)
-            n_refused += n_unsound
-        self._move(is_large, before, aggregates)
+        with self._phase(Kind.AGGREGATION):
+            for name in self.vectors:
+                aggregates[name], n_unsound = self._aggregates(name, messages)
+                n_refused += n_unsound
+        with self._phase(Kind.OPTIMISATION):
+            self._move(is_large, before, aggregates)
         self._share = float(np.median([message.effective_share for message in messages.values()]))
         self.round += 1
         apart = max(float(torch.cdist(vectors, vectors).max()) for vectors in self.vectors.values())
         is_joined = self.round % self.join_every_rounds == 0
         if is_joined:
-            for name, vector in self.policy().items():
-                self.vectors[name].copy_(vector)
+            with self._phase(Kind.AGREEMENT):
+                for name, vector in self.policy().items():
+                    self.vectors[name].copy_(vector)
         found = {name: rows.mean(0) for name, rows in aggregates.items()}
         return self._report(is_large, told, found, n_refused, (apart, 0.0 if is_joined else apart))
 

@@ -85,7 +85,7 @@ class Collector:
         self.sizing.learn(result for each in contributions.values() for result in each.results)
         begin_s = time.monotonic()
         contributions = {k: self._estimated(each, orders) for k, each in contributions.items()}
-        if account is not None and self.keeps_time:
+        if account is not None and self.keeps_time and self.clients[0].sends_episodes:
             account = account.followed_by({Kind.AGGREGATION: time.monotonic() - begin_s})
         counts = self.ledger.events.counts
         events = {f"ledger_{reason.value}": float(counts[reason] - before.get(reason, 0)) for reason in Reason}

@@ -33,14 +33,15 @@ def asynchronous(server, speeds, rule="mean", n_faulty=0, attack="", correction=
     alone = server(n_clients=len(speeds), correction="none", large_episodes=3, seed=seed)
     ways = timing.pop("ways", None) or uniform_network(len(speeds), timing.pop("message_s", 0.0))
     times = {"step_s": 0.01, "network": ways}
-    values = {"buffer_size": 1, "most_stale": 100, "stale_exponent": 0.0, **timing}
+    values = {"buffer_size": 1, "most_stale": 100, "stale_exponent": 0.0, "aggregation_s": 0.0, "look_ahead": 0.0}
+    values |= timing
     faults = Faults(read_attack(attack), FixedSet(len(speeds), n_faulty), pipeline(rule), 0) if attack else None
     params = alone.params if correction == "none" else server(correction=correction).params
     found = Asynchronous(
         alone.clients,
         alone.vectors,
         params,
-        StepParams("sgd", 0.1, 0.0),
+        StepParams("sgd", 0.1, 0.0, "constant", 1.0, 1),
         AsynchronousParams(**values),
         Clock(Given(*speeds), **times),
         pipeline(rule),
@@ -142,7 +143,8 @@ def test_liars_in_the_buffer_are_made_up_for(server):
 
 
 def test_a_state_goes_on_as_the_server_would_have(server):
-    both = [asynchronous(server, (1.0, 0.4, 2.0), buffer_size=2, stale_exponent=0.5)[1] for _ in range(2)]
+    values = {"buffer_size": 2, "stale_exponent": 0.5, "look_ahead": 0.5, "most_stale": 1, "message_s": 0.02}
+    both = [asynchronous(server, (1.0, 0.4, 2.0), **values)[1] for _ in range(2)]
     for _ in range(5):
         both[0].play()
     both[1].set_state(both[0].get_state())
@@ -164,6 +166,84 @@ def test_clients_never_wait(server):
     assert found.now_s > 0.0
 
 
+def test_intervals_of_clients_add_up_to_each_move(server):
+    # two clients, 0.05 s to the server and back: the first move has one batch of the fast one whole
+    alone, found = asynchronous(server, (2.0, 0.5), message_s=0.05)
+    (name,) = alone.vectors
+    vector = alone.vectors[name].clone()
+    _, fast = batch(alone, 0, 0, vector)
+    _, slow = batch(alone, 1, 0, vector)
+    end_s = 0.05 + 0.01 * fast / 2.0 + 0.05
+    assert 0.05 + 0.01 * slow / 0.5 > end_s
+
+    found.play()
+
+    figures = found.figures
+    assert figures["round_s"] == pytest.approx(end_s)
+    assert figures["round_own_frac"] == pytest.approx(((end_s - 0.1) + (end_s - 0.05)) / (2.0 * end_s))
+    assert figures["round_transfer_frac"] == pytest.approx(3 * 0.05 / (2.0 * end_s))
+    for _ in range(10):
+        found.play()
+        shares = [value for key, value in found.figures.items() if key.startswith("round_") and key != "round_s"]
+        assert sum(shares) == pytest.approx(1.0)  # nothing is missing, and nothing twice
+
+
+def test_a_server_that_takes_time_lets_those_wait_who_come_meanwhile(server):
+    # equal speeds, no distance: the longer of both first batches comes in while the server moves for 100 s
+    alone, found = asynchronous(server, (1.0, 1.0), aggregation_s=100.0)
+    (name,) = alone.vectors
+    first_s, second_s = sorted(0.01 * batch(alone, k, 0, alone.vectors[name].clone())[1] for k in (0, 1))
+
+    found.play()
+
+    figures = found.figures
+    assert found.now_s == pytest.approx(first_s + 100.0)
+    whole_s = 2.0 * found.now_s
+    assert figures["round_aggregation_frac"] == pytest.approx(100.0 / whole_s)
+    assert figures["round_own_frac"] == pytest.approx((first_s + second_s) / whole_s)
+    assert figures["round_waiting_frac"] == pytest.approx((found.now_s - second_s) / whole_s)
+    found.play()  # with the vector that waited, at once
+    assert found.now_s == pytest.approx(first_s + 200.0)
+
+
+def test_work_of_dropped_vectors_is_wasted(server):
+    _, found = asynchronous(server, (1.0, 0.1), most_stale=3)
+
+    wasted = [found.play() and (found.figures["dropped_stale"], found.figures["wasted_s"]) for _ in range(40)]
+
+    assert any(dropped for dropped, _ in wasted)
+    assert all((wasted_s > 0.0) == (dropped > 0.0) for dropped, wasted_s in wasted)
+
+
+def test_clients_play_ahead_of_the_server_by_the_way_it_went(server):
+    # alpha = 1/4: theta' = theta + 3 * (theta - theta before); d = 1/4 of the newest and 3/4 of the last one
+    alone, found = asynchronous(server, (1.0,), look_ahead=0.25)
+    (name,) = alone.vectors
+    start = alone.vectors[name].clone()
+    first, _ = batch(alone, 0, 0, start)
+    theta = start + 0.1 * first
+    second, _ = batch(alone, 0, 1, theta + 3.0 * (theta - start))
+    way = 0.25 * second + 0.75 * first
+    behind = theta + 0.1 * way
+    third, _ = batch(alone, 0, 2, behind + 3.0 * (behind - theta))
+
+    found.play()
+    torch.testing.assert_close(found.vectors[name], theta)
+    found.play()
+    torch.testing.assert_close(found.vectors[name], behind)
+    found.play()
+    torch.testing.assert_close(found.vectors[name], behind + 0.1 * (0.25 * third + 0.75 * way))
+    torch.testing.assert_close(found.policy()[name], found.vectors[name])
+
+
+def test_look_ahead_of_one_is_none(server):
+    runs = [asynchronous(server, (1.0, 0.5), look_ahead=share)[1] for share in (0.0, 1.0)]
+
+    for _ in range(4):
+        expected, reports = (each.play() for each in runs)
+        assert reports == expected
+
+
 def test_a_client_far_away_is_late_by_both_ways(server):
     # d numbers of 4 bytes at 1e5 bit/s there, in no time back; 0.5 s there and 0.25 s back without a load
     ways = network({"default": 0.0, "server>0": 0.5, "0>server": 0.25}, {"default": np.inf, "server>0": 1e5}, 1)
@@ -183,6 +263,8 @@ def test_a_client_far_away_is_late_by_both_ways(server):
         ({"buffer_size": 3}, "buffer_size = 3 of 2 clients"),
         ({"buffer_size": 0}, "buffer_size = 0"),
         ({"stale_exponent": -1.0}, "stale_exponent = -1.0"),
+        ({"aggregation_s": -1.0}, "aggregation_s = -1.0"),
+        ({"look_ahead": 1.5}, "look_ahead = 1.5: expected 0 for none, or the newest's share"),
         ({"correction": "page"}, "correction = page without rounds"),
         ({"rule": "coordinate_median", "n_faulty": 1, "buffer_size": 2}, "coordinate_median: n = 2"),
     ],

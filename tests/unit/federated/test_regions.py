@@ -7,11 +7,27 @@ import torch
 
 from edge_rllib.federated.attacks.read import attack as read_attack
 from edge_rllib.federated.attacks.schedule import FixedSet
+from edge_rllib.federated.collectors.base import Collector
 from edge_rllib.federated.faults import Faults
 from edge_rllib.federated.pipeline import pipeline
 from edge_rllib.federated.regions import Regions
 from edge_rllib.federated.rounds import StepParams
+from edge_rllib.federated.stealing.accounting import Kind, RoundAccount, Timeline
 from envs.errors import ConfigError
+
+
+class Timed(Collector):
+    """Says that the chunks of a round have taken a second."""
+
+    keeps_time = True
+
+    def _execute(self, chunks, orders, liar):
+        super()._execute(chunks, orders, liar)
+        lines = [Timeline(k, 5.0) for k in range(len(self.clients))]
+        for line in lines:
+            line.add(Kind.OWN, 5.0, 5.4 + 0.1 * line.client, line.client)
+            line.fill(Kind.BARRIER, 6.0)
+        return RoundAccount(5.0, 6.0, lines, 0.4), {}
 
 
 def regions(server, members, rule="mean", cloud="mean", every=2, n_faulty=0, n_faulty_regions=0, attack="", **given):
@@ -21,7 +37,9 @@ def regions(server, members, rule="mean", cloud="mean", every=2, n_faulty=0, n_f
     liars = FixedSet(n_clients, max(n_faulty, 1))
     faults = Faults(read_attack(attack), liars, pipeline(rule), 0) if attack else None
     rules = (pipeline(rule), pipeline(cloud), every, n_faulty, n_faulty_regions, 0, faults)
-    return alone, Regions(alone.clients, alone.vectors, alone.params, StepParams("sgd", 0.1, 0.0), members, *rules)
+    return alone, Regions(
+        alone.clients, alone.vectors, alone.params, StepParams("sgd", 0.1, 0.0, "constant", 1.0, 1), members, *rules
+    )
 
 
 def estimates(alone, round_, vectors):
@@ -79,6 +97,22 @@ def test_a_state_goes_on_as_the_regions_would_have(server):
 
     assert first.play() == second.play()
     assert all(torch.equal(first.vectors[name], second.vectors[name]) for name in first.vectors)
+
+
+def test_phases_of_servers_and_cloud_add_up_to_the_round(server):
+    _, found = regions(server, [[0, 2], [1]], every=2)
+    found.collector = Timed(found.clients)
+
+    for is_joined in (False, True):
+        found.play()
+
+        figures, phases_s = found.figures, found._phases_s
+        joined = {Kind.AGREEMENT} if is_joined else set()
+        assert phases_s.keys() == {Kind.AGGREGATION, Kind.OPTIMISATION} | joined
+        for kind, length_s in phases_s.items():
+            assert figures[f"round_{kind.value}_frac"] == pytest.approx(length_s / figures["round_s"])
+        assert figures["round_s"] == pytest.approx(1.0 + sum(phases_s.values()), abs=1e-9)
+        assert sum(figures[f"round_{kind.value}_frac"] for kind in Kind) == pytest.approx(1.0, abs=1e-9)
 
 
 @pytest.mark.parametrize(
