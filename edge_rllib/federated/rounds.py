@@ -37,6 +37,9 @@ class StepParams:
     optimizer: Literal["sgd", "adam"]
     learning_rate: float
     momentum: float  # of sgd
+    schedule: Literal["constant", "linear", "cosine"]  # of the rate, from the first round on
+    final_frac: float  # share of the rate that it goes down to
+    decay_rounds: int  # until it is there; the rate stays there from then on
 
     def __post_init__(self) -> None:
         if not (self.learning_rate > 0.0 and 0.0 <= self.momentum < 1.0):
@@ -44,6 +47,17 @@ class StepParams:
                 f"learning_rate = {self.learning_rate}, momentum = {self.momentum}: expected a positive number and "
                 "one in [0, 1)"
             )
+        if not (0.0 <= self.final_frac <= 1.0 and self.decay_rounds >= 1):
+            raise ConfigError(
+                f"final_frac = {self.final_frac}, decay_rounds = {self.decay_rounds}: expected a share in [0, 1] and "
+                "1 or more"
+            )
+
+    def rate(self, round_: int) -> float:
+        """Return the rate of a round, of which 0 is the first."""
+        done = min(1.0, round_ / self.decay_rounds)
+        lost = {"constant": 0.0, "linear": done, "cosine": 0.5 - 0.5 * math.cos(math.pi * done)}[self.schedule]
+        return self.learning_rate * (1.0 - (1.0 - self.final_frac) * lost)
 
     def build(self, parameter: Tensor) -> torch.optim.Optimizer:
         """Return the optimizer of a vector."""
@@ -99,6 +113,7 @@ class Rounds(ABC):
         self._generator = torch.Generator().manual_seed(int(seeds[1]))
         self.vectors = {name: vector.clone() for name, vector in start.items()}
         self.optimizers = {name: step.build(vector) for name, vector in self.vectors.items()}
+        self.step = step
         self.round = 0
         self._older: Vectors | None = None  # parameters that ``_known`` belongs to
         self._known: Vectors | None = None
@@ -127,6 +142,8 @@ class Rounds(ABC):
         self._last = aggregates
         for name, vector in self.vectors.items():
             vector.grad = aggregates[name]
+            for group in self.optimizers[name].param_groups:
+                group["lr"] = self.step.rate(self.round)
             self.optimizers[name].step()
 
     def _honest(self, messages: Mapping[int, Message]) -> list[Message]:

@@ -43,7 +43,7 @@ VALUES = {
     "n_agreement_rounds": 3,
     "attack": "large_noise",
     "attackers_move_every_rounds": 0,
-    "step": StepParams("adam", 0.02, 0.0),
+    "step": StepParams("adam", 0.02, 0.0, "constant", 1.0, 1),
     "rounds_per_iteration": 1,
 }
 OF_MODE: dict[str, dict[str, Any]] = {

@@ -46,7 +46,7 @@ VALUES: dict[str, Any] = {
     "n_agreement_rounds": 2,
     "attack": "none",
     "attackers_move_every_rounds": 0,
-    "step": StepParams("adam", 0.02, 0.0),
+    "step": StepParams("adam", 0.02, 0.0, "constant", 1.0, 1),
     "rounds_per_iteration": 1,
 }
 CUT = {"chunk_episodes": 2}

@@ -167,7 +167,7 @@ def federation(scenario: Scenario, n_clients: int) -> Server:
     start = {MODULE: vector_of(networks.now[MODULE])}
     n_faulty = n_clients * N_FAULTY // N_CLIENTS
     rule = pipeline("nnm > geometric_median")
-    return Server(clients, start, _ESTIMATOR, StepParams("adam", 1e-9, 0.0), rule, n_faulty, 0)
+    return Server(clients, start, _ESTIMATOR, StepParams("adam", 1e-9, 0.0, "constant", 1.0, 1), rule, n_faulty, 0)
 
 
 def _cpu_rate(work: Callable[[], int], least: int = _LEAST_STEPS) -> float:

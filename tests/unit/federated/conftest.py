@@ -86,8 +86,18 @@ def server() -> Callable[..., Server]:
         if graph:
             neighbours = read_graph(graph)(n_clients, np.random.default_rng(0))
             exchange = (neighbours, rule, pipeline(agreement), n_agreement_rounds, n_faulty, seed, faults, collector)
-            return Peers(clients, start, params, StepParams("adam", rate, 0.0), *exchange)
-        return Server(clients, start, params, StepParams("adam", rate, 0.0), rule, n_faulty, seed, faults, collector)
+            return Peers(clients, start, params, StepParams("adam", rate, 0.0, "constant", 1.0, 1), *exchange)
+        return Server(
+            clients,
+            start,
+            params,
+            StepParams("adam", rate, 0.0, "constant", 1.0, 1),
+            rule,
+            n_faulty,
+            seed,
+            faults,
+            collector,
+        )
 
     return build
 
