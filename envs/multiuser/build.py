@@ -59,15 +59,11 @@ def read_tables(scenario: Scenario) -> MultiuserTables:
     site = site_of(scenario)
     places = cell.places_m(np.random.default_rng(scenario.topology_seed))
     received_w = cell.received_w(places)
-    if not (received_w > 0.0).all():
-        raise ConfigError(
-            f"path_loss_exponent = {cell.path_loss_exponent:g}: the signal of user {int(received_w.argmin())} is lost "
-            "to rounding at the base station"
-        )
     bps_per_hz = capacity_bps(1.0, received_w / (cell.noise_w * site.noise_factor))
     no_clips: F8 = np.zeros(0)
     return MultiuserTables(
         user_hz=cell.hz(),
+        s_per_cycle=1.0 / cell.hz(),
         received_w=received_w,
         x_frac=(places[:, 0] / cell.reach_m + 1.0) / 2.0,
         y_frac=(places[:, 1] / cell.reach_m + 1.0) / 2.0,
@@ -114,14 +110,14 @@ def read_rules(scenario: Scenario) -> Rules:
         deadline_low_s=deadline[0],
         deadline_range_s=deadline[1] - deadline[0],
         draws_clips=isinstance(tasks, VisionClips) and tasks.order == "random",
-        scale_user_hz=float(seen.scale.user_hz),
-        scale_edge_hz=float(seen.scale.edge_hz),
-        scale_work_cycles=float(seen.scale.work_cycles),
-        scale_size_bits=float(seen.scale.size_bits),
-        scale_deadline_s=float(seen.scale.deadline_s),
-        scale_user_backlog_s=float(seen.scale.user_backlog_s),
-        scale_edge_backlog_s=float(seen.scale.edge_backlog_s),
-        scale_slots=float(seen.scale.slots),
+        per_user_hz=1.0 / float(seen.scale.user_hz),
+        per_edge_hz=1.0 / float(seen.scale.edge_hz),
+        per_work_cycles=1.0 / float(seen.scale.work_cycles),
+        per_size_bits=1.0 / float(seen.scale.size_bits),
+        per_deadline_s=1.0 / float(seen.scale.deadline_s),
+        per_user_backlog_s=1.0 / float(seen.scale.user_backlog_s),
+        per_edge_backlog_s=1.0 / float(seen.scale.edge_backlog_s),
+        per_slots=1.0 / float(seen.scale.slots),
     )
 
 
@@ -138,8 +134,8 @@ def check_finite(tables: MultiuserTables, rules: Rules) -> None:
     heard_w = tables.received_w.sum() + rules.noise_w
     slowest_bps = float(capacity_bps(rules.bandwidth_hz, tables.received_w.min() / heard_w))
     bits = rules.size_low_bits + rules.size_range_bits
-    dearest = len(tables.received_w) * rules.transmit_w * rules.transmit_per_j * bits / slowest_bps
-    dearest += len(tables.received_w) * rules.miss_cost
+    longest_s = rules.deadline_low_s + rules.deadline_range_s if rules.stops_late else bits / slowest_bps
+    dearest = len(tables.received_w) * (rules.transmit_w * longest_s * rules.transmit_per_j + rules.miss_cost)
     if not dearest * rules.reward_scale < _DEAREST:
         raise ConfigError(
             f"a slot in which all users send on one channel may cost {dearest:.3g}; expected less than "

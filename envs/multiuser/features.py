@@ -13,20 +13,16 @@ Row = npt.NDArray[np.floating]
 
 
 @inlined
-def squash(value: float, scale: float) -> float:
-    """Map 0 .. infinity to 0 .. 1."""
-    return value / (value + scale)
+def _backlog(backlog_s: float, per_s: float, is_bounded: bool) -> float:
+    """Return a backlog over its scale, x, or x / (x + 1) where features are bounded."""
+    share = backlog_s * per_s
+    return share / (share + 1.0) if is_bounded else share
 
 
 @inlined
-def _backlog(value_s: float, scale_s: float, is_bounded: bool) -> float:
-    return value_s / (value_s + scale_s) if is_bounded else value_s / scale_s
-
-
-@inlined
-def _part(value: float, scale: float, is_bounded: bool) -> float:
+def _part(value: float, per_unit: float, is_bounded: bool) -> float:
     """Return a value over its scale, at most 1 where features are bounded."""
-    share = value / scale
+    share = value * per_unit
     return min(share, 1.0) if is_bounded else share
 
 
@@ -36,7 +32,7 @@ def rank_users(state: MultiuserState, tables: MultiuserTables, b: int) -> None:
     n_users = state.user.shape[1]
     for u in range(n_users):
         user = state.user[b, u]
-        user.urgency = (user.backlog_s + user.work_cycles / tables.user_hz[u]) / user.deadline_s
+        user.urgency = (user.backlog_s + user.work_cycles * tables.s_per_cycle[u]) / user.deadline_s
         user.rank = 0
     for u in range(n_users):
         for v in range(u + 1, n_users):
@@ -76,17 +72,17 @@ def _write_vector(
     n_users, place = state.user.shape[1], 0
     for u in range(n_users):
         user = state.user[b, u]
-        row[place] = _part(tables.user_hz[u], rules.scale_user_hz, is_bounded)
-        row[place + 1] = _backlog(user.backlog_s, rules.scale_user_backlog_s, is_bounded)
+        row[place] = _part(tables.user_hz[u], rules.per_user_hz, is_bounded)
+        row[place + 1] = _backlog(user.backlog_s, rules.per_user_backlog_s, is_bounded)
         row[place + 2] = tables.x_frac[u]
         row[place + 3] = tables.y_frac[u]
-        row[place + 4] = _part(user.work_cycles, rules.scale_work_cycles, is_bounded)
-        row[place + 5] = _part(user.deadline_s, rules.scale_deadline_s, is_bounded)
-        row[place + 6] = _part(user.size_bits, rules.scale_size_bits, is_bounded)
+        row[place + 4] = _part(user.work_cycles, rules.per_work_cycles, is_bounded)
+        row[place + 5] = _part(user.deadline_s, rules.per_deadline_s, is_bounded)
+        row[place + 6] = _part(user.size_bits, rules.per_size_bits, is_bounded)
         place += 7
-    row[place] = _part(rules.edge_hz, rules.scale_edge_hz, is_bounded)
-    row[place + 1] = _backlog(state.world[b].edge_backlog_s, rules.scale_edge_backlog_s, is_bounded)
-    row[place + 2] = _part(state.world[b].slot + 1.0, rules.scale_slots, is_bounded)
+    row[place] = _part(rules.edge_hz, rules.per_edge_hz, is_bounded)
+    row[place + 1] = _backlog(state.world[b].edge_backlog_s, rules.per_edge_backlog_s, is_bounded)
+    row[place + 2] = _part(state.world[b].slot + 1.0, rules.per_slots, is_bounded)
     place += 3
     if has_gains:
         for u in range(n_users):
@@ -101,9 +97,10 @@ def _write_vector(
 def _write_users(rows: Row, state: MultiuserState, tables: MultiuserTables, rules: Rules, b: int) -> None:
     """Fill what each user sees: its own figures, the edge server, the others added up, and its targets."""
     n_users, is_bounded = state.user.shape[1], rules.is_bounded
+    edge_s_per_cycle, per_user, per_other = 1.0 / rules.edge_hz, 1.0 / n_users, 1.0 / max(n_users - 1, 1)
     edge_backlog_s = state.world[b].edge_backlog_s
-    edge = _backlog(edge_backlog_s, rules.scale_edge_backlog_s, is_bounded)
-    slot = _part(state.world[b].slot + 1.0, rules.scale_slots, is_bounded)
+    edge = _backlog(edge_backlog_s, rules.per_edge_backlog_s, is_bounded)
+    slot = _part(state.world[b].slot + 1.0, rules.per_slots, is_bounded)
     total_s, largest_s, second_s, n_late = 0.0, 0.0, 0.0, 0
     for u in range(n_users):
         backlog_s = state.user[b, u].backlog_s
@@ -111,32 +108,33 @@ def _write_users(rows: Row, state: MultiuserState, tables: MultiuserTables, rule
         second_s = max(second_s, min(backlog_s, largest_s))
         largest_s = max(largest_s, backlog_s)
         n_late += 1 if state.user[b, u].urgency > 1.0 else 0
-    n_others = max(n_users - 1, 1)
     for u in range(n_users):
         user, row = state.user[b, u], rows[u]
-        others_s = max(0.0, total_s - user.backlog_s) / n_others
+        others_s = max(0.0, total_s - user.backlog_s) * per_other
         most_s = second_s if user.backlog_s == largest_s else largest_s
         own_urgency = user.urgency / (user.urgency + 1.0)
-        edge_urgency = edge_backlog_s + user.work_cycles / rules.edge_hz + tables.upload_s_per_bit[u] * user.size_bits
+        edge_urgency = (
+            edge_backlog_s + user.work_cycles * edge_s_per_cycle + tables.upload_s_per_bit[u] * user.size_bits
+        )
         edge_urgency = edge_urgency / (edge_urgency + user.deadline_s)
-        row[0] = _part(tables.user_hz[u], rules.scale_user_hz, is_bounded)
-        row[1] = _backlog(user.backlog_s, rules.scale_user_backlog_s, is_bounded)
-        row[2] = _part(user.work_cycles, rules.scale_work_cycles, is_bounded)
-        row[3] = _part(user.deadline_s, rules.scale_deadline_s, is_bounded)
-        row[4] = _part(user.size_bits, rules.scale_size_bits, is_bounded)
+        row[0] = _part(tables.user_hz[u], rules.per_user_hz, is_bounded)
+        row[1] = _backlog(user.backlog_s, rules.per_user_backlog_s, is_bounded)
+        row[2] = _part(user.work_cycles, rules.per_work_cycles, is_bounded)
+        row[3] = _part(user.deadline_s, rules.per_deadline_s, is_bounded)
+        row[4] = _part(user.size_bits, rules.per_size_bits, is_bounded)
         row[5] = own_urgency
         row[6] = edge
         row[7] = edge_urgency
-        row[8] = _backlog(others_s, rules.scale_user_backlog_s, is_bounded)
-        row[9] = _backlog(most_s, rules.scale_user_backlog_s, is_bounded)
-        row[10] = (n_late - (1 if user.urgency > 1.0 else 0)) / n_others
+        row[8] = _backlog(others_s, rules.per_user_backlog_s, is_bounded)
+        row[9] = _backlog(most_s, rules.per_user_backlog_s, is_bounded)
+        row[10] = (n_late - (1 if user.urgency > 1.0 else 0)) * per_other
         row[11] = slot
         place = 12
         if rules.sees_gains:
             row[place] = tables.gain_frac[u]
             place += 1
         if rules.sees_ranks:
-            row[place] = user.rank / n_users
+            row[place] = user.rank * per_user
             place += 1
         if rules.kind == s.DISCRETE:
             _write_targets(row, place, rules, user.rank, own_urgency, edge_urgency)

@@ -26,6 +26,7 @@ from envs.multiuser import state as s
 from envs.multiuser.state import MultiuserState, MultiuserTables, Room, Rules, SlotFigures
 
 _LN2 = math.log(2.0)
+_CANCELS = 1e-3  # of a sum: a smaller part of it has lost three of its sixteen digits
 
 
 @inlined
@@ -81,6 +82,7 @@ def _send(
     """Fill rates and upload times of those who send, and ``room.arriving``; return how many tasks arrive."""
     for channel in range(room.channel_w.size):
         room.channel_w[channel] = 0.0
+        room.sending_w[channel] = 0.0
         room.n_sending[channel] = 0
     n_sending, n_arriving = 0, 0
     for u in range(state.user.shape[1]):
@@ -89,15 +91,17 @@ def _send(
             room.channel_w[channel] += tables.received_w[u]
         if state.user[b, u].offloads == 1:
             room.n_sending[channel] += 1
+            room.sending_w[channel] += tables.received_w[u]
             room.sender[n_sending] = u
             n_sending += 1
+    bps_per_log = rules.bandwidth_hz / _LN2
     for i in range(n_sending):
         u = room.sender[i]
         user = state.user[b, u]
         interference_w = _interference_w(room, state, tables, rules, b, u, n_sending)
         snr = tables.received_w[u] / (interference_w + rules.noise_w)
         figures.shares_channel[b, u] = room.n_sending[user.channel] > 1
-        figures.rate_bps[b, u] = rules.bandwidth_hz * math.log1p(snr) / _LN2
+        figures.rate_bps[b, u] = bps_per_log * _log_of_1_plus(snr)
         figures.upload_s[b, u] = user.size_bits / figures.rate_bps[b, u]
         figures.edge_s[b, u] = 0.0
         figures.is_lost[b, u] = rules.stops_late and figures.upload_s[b, u] > user.deadline_s
@@ -113,18 +117,27 @@ def _send(
 def _interference_w(
     room: Room, state: MultiuserState, tables: MultiuserTables, rules: Rules, b: int, u: int, n_sending: int
 ) -> float:
-    """Return the power that disturbs a sender; the others' is added up anew, as a difference of sums loses digits."""
+    """Return the power that disturbs a sender."""
     channel = state.user[b, u].channel
     if rules.interference == s.RELEASED:
         return float(room.channel_w[channel])
     if rules.interference == s.NO_INTERFERENCE or room.n_sending[channel] == 1:
         return 0.0
-    total = 0.0
+    others_w = room.sending_w[channel] - tables.received_w[u]
+    if others_w > _CANCELS * room.sending_w[channel]:
+        return float(others_w)
+    total_w = 0.0  # next to its own power the others' would lose their digits in the difference
     for i in range(n_sending):
         other = room.sender[i]
         if other != u and state.user[b, other].channel == channel:
-            total += tables.received_w[other]
-    return total
+            total_w += tables.received_w[other]
+    return total_w
+
+
+@inlined
+def _log_of_1_plus(x: float) -> float:
+    """Return log(1 + x); the plain one takes half the time where 1 + x keeps the digits of x."""
+    return math.log(1.0 + x) if x > _CANCELS else math.log1p(x)
 
 
 @inlined
@@ -180,23 +193,18 @@ def settle_slot(
     figures: SlotFigures, room: Room, state: MultiuserState, tables: MultiuserTables, rules: Rules, b: int
 ) -> None:
     """Move the backlogs on by a slot that was priced, and add it to the metric sums."""
-    world, sums = state.world[b], state.sums[b]
-    sums[s.SLOTS] += 1.0
-    sums[s.EDGE_BACKLOG_S] += world.edge_backlog_s
+    _add(state.sums[b], figures, state, rules, b)
     n_arriving, sent_s = 0, 0.0
     for u in range(state.user.shape[1]):
         user = state.user[b, u]
-        sums[s.USER_BACKLOG_S] += user.backlog_s
         added_s = 0.0
-        if user.offloads == 1:
-            sums[s.PHANTOM_TASKS] += 1.0 if user.channel >= rules.n_channels else 0.0
-            if not figures.is_lost[b, u]:
-                n_arriving += 1
-                sent_s += user.work_cycles / rules.edge_hz
-        else:
+        if user.offloads == 0:
             added_s = user.work_cycles / tables.user_hz[u]
+        elif not figures.is_lost[b, u]:
+            n_arriving += 1
+            sent_s += user.work_cycles / rules.edge_hz
         user.backlog_s = max(0.0, user.backlog_s + added_s - rules.slot_s)
-        _add(sums, figures, b, u, user.offloads == 1, rules.miss_cost)
+    world = state.world[b]
     if rules.service == s.SHARING:
         figures.edge_busy_s[b] = _busy_s(figures, room, state, rules, b, n_arriving)
     else:
@@ -219,27 +227,49 @@ def _busy_s(figures: SlotFigures, room: Room, state: MultiuserState, rules: Rule
 
 
 @inlined
-def _add(sums: F8, figures: SlotFigures, b: int, u: int, is_sent: bool, miss_cost: float) -> None:
-    """Add a task to the metric sums."""
-    sums[s.TASKS] += 1.0
-    sums[s.LOCAL_COST] += figures.local_cost[b, u]
-    sums[s.EDGE_COST] += figures.edge_cost[b, u]
-    sums[s.TRANSMIT_COST] += figures.transmit_cost[b, u]
-    sums[s.COST] += figures.cost[b, u]
-    sums[s.DELAY_S] += figures.delay_s[b, u]
-    if figures.is_missed[b, u]:
-        sums[s.MISSED_TASKS] += 1.0
-        sums[s.MISS_COST] += miss_cost
-    if is_sent:
-        sums[s.SENT_TASKS] += 1.0
-        sums[s.UPLOAD_S] += figures.upload_s[b, u]
-        sums[s.EDGE_S] += figures.edge_s[b, u]
-        sums[s.SHARED_TASKS] += 1.0 if figures.shares_channel[b, u] else 0.0
-        sums[s.LOST_TASKS] += 1.0 if figures.is_lost[b, u] else 0.0
-        if figures.is_missed[b, u]:
-            sums[s.MISSED_SENT_TASKS] += 1.0
-    else:
-        sums[s.LOCAL_S] += figures.delay_s[b, u]
+def _add(sums: F8, figures: SlotFigures, state: MultiuserState, rules: Rules, b: int) -> None:
+    """Add a slot to the metric sums; what is added up in registers first is three times as fast."""
+    n_users = state.user.shape[1]
+    n_sent, n_shared, n_phantom, n_lost, n_missed, n_missed_sent = 0, 0, 0, 0, 0, 0
+    local_cost, edge_cost, transmit_cost, cost = 0.0, 0.0, 0.0, 0.0
+    delay_s, upload_s, local_s, edge_s, backlog_s = 0.0, 0.0, 0.0, 0.0, 0.0
+    for u in range(n_users):
+        local_cost += figures.local_cost[b, u]
+        edge_cost += figures.edge_cost[b, u]
+        transmit_cost += figures.transmit_cost[b, u]
+        cost += figures.cost[b, u]
+        delay_s += figures.delay_s[b, u]
+        upload_s += figures.upload_s[b, u]
+        edge_s += figures.edge_s[b, u]
+        backlog_s += state.user[b, u].backlog_s
+        n_shared += figures.shares_channel[b, u]
+        n_lost += figures.is_lost[b, u]
+        n_missed += figures.is_missed[b, u]
+        if state.user[b, u].offloads == 1:
+            n_sent += 1
+            n_missed_sent += figures.is_missed[b, u]
+            n_phantom += state.user[b, u].channel >= rules.n_channels
+        else:
+            local_s += figures.delay_s[b, u]
+    sums[s.SLOTS] += 1.0
+    sums[s.TASKS] += n_users
+    sums[s.SENT_TASKS] += n_sent
+    sums[s.SHARED_TASKS] += n_shared
+    sums[s.PHANTOM_TASKS] += n_phantom
+    sums[s.LOST_TASKS] += n_lost
+    sums[s.MISSED_TASKS] += n_missed
+    sums[s.MISSED_SENT_TASKS] += n_missed_sent
+    sums[s.LOCAL_COST] += local_cost
+    sums[s.EDGE_COST] += edge_cost
+    sums[s.TRANSMIT_COST] += transmit_cost
+    sums[s.MISS_COST] += rules.miss_cost * n_missed
+    sums[s.COST] += cost
+    sums[s.DELAY_S] += delay_s
+    sums[s.UPLOAD_S] += upload_s
+    sums[s.LOCAL_S] += local_s
+    sums[s.EDGE_S] += edge_s
+    sums[s.USER_BACKLOG_S] += backlog_s
+    sums[s.EDGE_BACKLOG_S] += state.world[b].edge_backlog_s
 
 
 @inlined

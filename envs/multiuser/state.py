@@ -118,7 +118,8 @@ class Room(NamedTuple):
     ]
     active: Annotated[I8, "Us", "places of senders whose tasks are at the edge server"]
     ready_at: Annotated[F8, "Us", "share of the server that each active task will have had when it is done, seconds"]
-    channel_w: Annotated[F8, "Ch", "power received on each channel"]
+    channel_w: Annotated[F8, "Ch", "power of all who decided for a channel"]
+    sending_w: Annotated[F8, "Ch", "power of those who send on it"]
     n_sending: Annotated[I8, "Ch", "users that send on each channel"]
 
 
@@ -126,6 +127,7 @@ class MultiuserTables(NamedTuple):
     """What does not change: users, their places, and what is seen of both."""
 
     user_hz: Annotated[F8, "Us", "cycles per second"]
+    s_per_cycle: Annotated[F8, "Us", "seconds of a cycle"]
     received_w: Annotated[F8, "Us", "power of the user's signal at the base station"]
     x_frac: Annotated[F8, "Us", "place in the square, 0 to 1"]
     y_frac: Annotated[F8, "Us", "place in the square, 0 to 1"]
@@ -136,7 +138,7 @@ class MultiuserTables(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """The scalars of the parameters that the kernels read."""
+    """The scalars of the parameters that the kernels read; ``per_x`` is 1 over the scale of x in features."""
 
     slot_s: float
     horizon_slots: int
@@ -168,11 +170,11 @@ class Rules(NamedTuple):
     deadline_low_s: float
     deadline_range_s: float
     draws_clips: bool
-    scale_user_hz: float
-    scale_edge_hz: float
-    scale_work_cycles: float
-    scale_size_bits: float
-    scale_deadline_s: float
-    scale_user_backlog_s: float
-    scale_edge_backlog_s: float
-    scale_slots: float
+    per_user_hz: float
+    per_edge_hz: float
+    per_work_cycles: float
+    per_size_bits: float
+    per_deadline_s: float
+    per_user_backlog_s: float
+    per_edge_backlog_s: float
+    per_slots: float

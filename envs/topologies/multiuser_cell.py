@@ -16,6 +16,7 @@ from envs.topologies.nodes import NodeSettings
 from envs.topologies.topology import Topology, TopologyBuilder
 
 _QUEUE_PLACES = 1000  # no drops: a queue is seconds of work
+_LEAST_SNR = 1e-200  # below, a rate might be 0
 _DELAY_S = 0.0  # propagation over a hundred metres takes a third of a microsecond
 
 
@@ -69,9 +70,12 @@ class MultiuserCell(TopologyBuilder):
         return places.astype(np.float64)
 
     def received_w(self, places_m: F8) -> F8:
-        """Return the power of each user's signal at the base station, (N,)."""
+        """Return the power of each user's signal at the base station, (N,); refuse one that is next to nothing."""
         distance_m = np.hypot(places_m[:, 0], places_m[:, 1])
-        return np.asarray(self.transmit_w * distance_m**-self.path_loss_exponent, np.float64)
+        received_w = np.asarray(self.transmit_w * distance_m**-self.path_loss_exponent, np.float64)
+        least_snr = float(received_w.min()) / self.noise_w
+        require(self, "path_loss_exponent", least_snr > _LEAST_SNR, "less: the signal of a user is lost in rounding")
+        return received_w
 
     def build(self, rng: np.random.Generator) -> Topology:
         """Return the cell as a network; the server is the last node."""
