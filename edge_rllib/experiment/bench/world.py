@@ -16,9 +16,11 @@ from envs.world import Outcome, World
 
 SCENARIO = "fog_ether_urban_19"
 MEC_SCENARIO = "mec_2es_3md_v1"
+MULTIUSER_SCENARIO = "multiuser_10"
 N_WORLDS = 256
 _N_DECISIONS = 8  # arrays of random decisions that are played in turn
 _EXPLABOFF_STEPS = 5_581.0  # its released environment as its runners use it, one core, prints silenced; another run
+_DCDRL_USER_STEPS = 10.8e3 * 10  # the step function of the released DC-DRL with ten users, one core; another run
 _VMAS_AGENT_STEPS = 2.56e6  # VMAS 1.5.2 on one CPU thread, simple_spread, 4,096 worlds x 3 agents; another run
 
 
@@ -29,6 +31,7 @@ def rows() -> list[Row]:
     batch = rate(play) * world.spec.n_agents
     label = f"{world.topology.n_nodes} nodes ({world.spec.n_agents} agents)"  # type: ignore[attr-defined]
     _, play_alone = player(scenario, 1, 4000)
+    multiuser, play_multiuser = player(load_scenario(MULTIUSER_SCENARIO), N_WORLDS, 400)
     _, play_mec = player(load_scenario(MEC_SCENARIO), N_WORLDS, 1000)
     return [
         Row(
@@ -49,6 +52,15 @@ def rows() -> list[Row]:
             aim=900,
             reference=_EXPLABOFF_STEPS,
             reference_is="released ExplabOff, earlier run",
+        ),
+        Row(
+            f"many users, {multiuser.spec.n_agents} of them, {N_WORLDS} worlds, one core, random decisions",
+            rate(play_multiuser) * multiuser.spec.n_agents,
+            "user-steps/s",
+            must=5e6,
+            aim=20e6,
+            reference=_DCDRL_USER_STEPS,
+            reference_is="released DC-DRL, earlier run",
         ),
         Row("1,024 worlds after an episode, resident memory", _memory_mb(), "MB", must=500, aim=500),
         Row("import edge_rllib", _seconds("import edge_rllib"), "s", must=0.3, aim=0.3),
