@@ -103,7 +103,8 @@ def _metrics() -> list[tuple[str, str]]:
     from envs.multiuser.figures import METRICS as MULTIUSER
 
     better = {"low": "; lower is better", "high": "; higher is better", "": ""}
-    of_world = {"fog": METRICS, "mec": metrics(1), "multiuser": MULTIUSER}  # of the servers of a cell, the first stands for all
+    # of the servers of a MEC cell, the first stands for all
+    of_world = {"fog": METRICS, "mec": metrics(1), "multiuser": MULTIUSER}
     return [
         (m.name, f"{world}: [{m.unit}] over {m.over}: {m.doc}{better[m.better]}")
         for world, figures in of_world.items()
