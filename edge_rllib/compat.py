@@ -32,6 +32,22 @@ def sync_runner_states(config: Any, is_on: bool) -> None:
     config._dont_auto_sync_env_runner_states = not is_on
 
 
+def local_learner(algorithm: Any) -> Any:
+    """Return the Learner that an Algorithm without remote learners holds in its own process.
+
+    Way out: ``learner_group.foreach_learner``, which wraps what it returns.
+    """
+    return algorithm.learner_group._learner
+
+
+def count_weights(learner: Any) -> None:
+    """Give a Learner's weights a new number, as an update does: runners take weights whose number they have not seen.
+
+    Way out: send the modules' states to the runners without a number.
+    """
+    learner._weights_seq_no += 1
+
+
 def rollouts_of(data: Any) -> list[Any]:
     """Fetch what a learner was given and return it as a list, empty if it is RLlib episodes.
 

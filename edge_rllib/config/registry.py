@@ -38,6 +38,7 @@ BUILT_IN.update(
         "algorithm": {
             "a2c": "edge_rllib.algorithms.a2c:A2cParams",
             "cmoff": "edge_rllib.algorithms.coma:ComaParams",
+            "collective": "edge_rllib.collective.params:CollectiveParams",
             "coma": "edge_rllib.algorithms.coma:ComaParams",
             "ddpg": "edge_rllib.algorithms.maddpg:DdpgParams",
             "ddqn": "edge_rllib.algorithms.ddqn:DdqnParams",
@@ -98,6 +99,30 @@ BUILT_IN.update(
             "leave_one_out": "edge_rllib.ops.mutual_information.leave_one_out:LeaveOneOut",
             "nwj": "edge_rllib.ops.mutual_information.nwj:Nwj",
             "smile": "edge_rllib.ops.mutual_information.smile:Smile",
+        },
+        "joining_rule": {
+            "best": "edge_rllib.collective.joining:Best",
+            "cem": "edge_rllib.collective.joining:Cem",
+            "elites": "edge_rllib.collective.joining:Elites",
+            "exploit": "edge_rllib.collective.joining:Exploit",
+            "fedavg": "edge_rllib.collective.joining:FedAvg",
+            "rank": "edge_rllib.collective.joining:Rank",
+            "released": "edge_rllib.collective.joining:Released",
+            "softmax": "edge_rllib.collective.joining:Softmax",
+        },
+        "mutator": {
+            "isotropic": "edge_rllib.collective.mutation:Isotropic",
+            "none": "edge_rllib.collective.mutation:NoMutation",
+            "relative": "edge_rllib.collective.mutation:Relative",
+            "released": "edge_rllib.collective.mutation:ReleasedMutation",
+            "safe": "edge_rllib.collective.mutation:Safe",
+        },
+        "pull_rule": {
+            "always": "edge_rllib.collective.pulling:Always",
+            "below_mean": "edge_rllib.collective.pulling:BelowMean",
+            "never": "edge_rllib.collective.pulling:Never",
+            "surely_below_mean": "edge_rllib.collective.pulling:SurelyBelowMean",
+            "tested": "edge_rllib.collective.pulling:Tested",
         },
         "pre_aggregator": {
             "bucketing": "edge_rllib.ops.aggregation.nearest:Bucketing",

@@ -17,6 +17,11 @@ VALUES = {
     "cmoff": {"fragment_steps": 10},
     "coma": {"fragment_steps": 10},
     "ddqn": {"fragment_steps": 5},
+    "collective": {
+        "learner": {"name": "ddpg", "warm_up_steps": 500, "minibatch_steps": 256},
+        "n_sites": 2,
+        "generation_steps": 1_600,
+    },
     "federated": {"n_clients": 4, "n_faulty": 1, "attack": "sign_flip"},
     **{name: {"warm_up_steps": 1_000, "minibatch_steps": 256} for name in REPLAYED},
 }
