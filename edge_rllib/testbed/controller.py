@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 START_WAIT_S = 120.0  # for processes that are started here; machines are waited for as long as it takes
 _REPORT_FRAC = 0.25  # share of an epoch that reports may take; who is later is decided on by what was heard last
 _STOP_WAIT_S = 3.0
+_DEVICE_NUMBERS, _SERVER_NUMBERS = ("frames", "backlog_s", "frame_s"), ("backlog_s", "frame_s")  # of a report
 _NEW_WEIGHT = 0.3  # of the newest clip in the moving averages of payloads
 
 
@@ -118,8 +119,9 @@ class Controller:
             peer.send("report", epoch=epoch)
         end_s = now_s + _REPORT_FRAC * scenario.epoch_s * self._scale
         heard = self._gathering.collect("report", [*devices, *servers], end_s, self._heard)
-        for (role, index), frame in heard.items():
-            (self._device_reports if role == "device" else self._server_reports)[index] = frame
+        for peer in [*devices, *servers]:
+            if (peer.role, peer.index) in heard:
+                self._take_report(peer, heard[peer.role, peer.index])
         sight = self._sight()
         decide_s = time.monotonic()
         shown = policy.observe(sight) if hasattr(policy, "observe") else observation(sight)
@@ -181,18 +183,47 @@ class Controller:
             self._heard(*said)
 
     def _heard(self, peer: Peer, frame: Frame | None) -> None:
-        """Take in what a peer says while nothing was asked."""
+        """Take in what a peer says while nothing was asked; one that says what cannot be is let go."""
         if frame is None:
             self._lose(peer)
-        elif frame.kind == "done":
-            record = record_of(frame.fields["record"])
-            self._played.tasks.append(record)
-            self._learn_payloads(record)
-        elif frame.kind == "link":
-            self._n_uploads[peer.index, frame.fields["server"]] += 1 if frame.fields["is_busy"] else -1
-            self._set_rates(self._radio.rates_bps(self._n_uploads > 0))
         elif frame.kind == "report":  # too late for its epoch
+            self._take_report(peer, frame)
+        else:
+            try:
+                self._note(peer, frame)
+            except (KeyError, TypeError, ValueError, IndexError) as error:
+                self._refuse(peer, f"a frame {frame.kind!r} with {type(error).__name__}: {error}")
+
+    def _note(self, peer: Peer, frame: Frame) -> None:
+        """Take in a finished task, or that an upload begins or ends."""
+        if frame.kind == "done":
+            record = record_of(frame.fields["record"])
+            self._learn_payloads(record)
+            self._played.tasks.append(record)
+        elif frame.kind == "link":
+            self._n_uploads[peer.index, int(frame.fields["server"])] += 1 if frame.fields["is_busy"] else -1
+            self._set_rates(self._radio.rates_bps(self._n_uploads > 0))
+
+    def _take_report(self, peer: Peer, frame: Frame) -> None:
+        """Keep a report of numbers above 0, of the right length."""
+        names, lists = (_DEVICE_NUMBERS, ("rates_bps", "is_up")) if peer.role == "device" else (_SERVER_NUMBERS, ())
+        try:
+            numbers = [float(frame.fields[name]) for name in names]
+            rows = [np.array(frame.fields[name], np.float64) for name in lists]
+        except (KeyError, TypeError, ValueError) as error:
+            self._refuse(peer, f"a report with {type(error).__name__}: {error}")
+            return
+        if not all(0.0 <= number < np.inf for number in numbers) or any(
+            row.shape != (self._scenario.n_servers,) for row in rows
+        ):
+            self._refuse(peer, f"a report with {dict(frame.fields)}")
+        else:
             (self._device_reports if peer.role == "device" else self._server_reports)[peer.index] = frame
+
+    def _refuse(self, peer: Peer, what: str) -> None:
+        """Close the connection of a peer that said what cannot be; it counts as lost."""
+        log.warning("%s is let go: it sent %s", peer.label, what)
+        peer.channel.close()
 
     def _lose(self, peer: Peer) -> None:
         at_s = (time.monotonic() - self._start_s) / self._scale

@@ -79,6 +79,8 @@ class Listener:
             log.info("%s: %s", label, error)
         except EdgeError as error:
             log.warning("%s: refused: %s", label, error)
+        except (KeyError, TypeError, ValueError) as error:
+            log.warning("%s: refused: a frame cannot be used: %s: %s", label, type(error).__name__, error)
         finally:
             connection.close()
             with self._lock:

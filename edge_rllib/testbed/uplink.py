@@ -31,7 +31,7 @@ _NEW_WEIGHT = 0.3  # of the newest rate in the moving average
 
 @dataclass(frozen=True)
 class Uploaded:
-    """A server has a task."""
+    """A server has a task; said again if the task had to be sent again."""
 
     server: int
     task: int
@@ -79,10 +79,10 @@ class Uplink:
         self._unanswered: set[int] = set()
         self._current = NOBODY  # the task that is being uploaded
         self._confirmed: queue.Queue[tuple[int, float]] = queue.Queue()
-        self._pongs: queue.Queue[Frame] = queue.Queue()
         self._lock = threading.Lock()
         self._channel: Channel | None = None
         self._offset_s = 0.0
+        self._start_s = 0.0  # of the latest upload
         self._thread = threading.Thread(target=self._work, name=f"uplink-{server}", daemon=True)
         self._thread.start()
 
@@ -125,9 +125,9 @@ class Uplink:
                 with self._lock:
                     self._unanswered.add(task)
                     self._current = task
-                start_s = time.monotonic()
+                    self._start_s = start_s = time.monotonic()
                 channel.send("task", payload, task=task, **fields)
-                end_s = self._confirmation(task) - self._offset_s
+                end_s = self._confirmation(task)
                 self._settle(channel, task)
             except EdgeError as error:
                 reason = str(error)
@@ -139,7 +139,6 @@ class Uplink:
             else:
                 self._measure(len(payload), end_s - start_s)
                 self.is_up = True
-                self._events.put(Uploaded(self._server, task, start_s, end_s))
                 return
         else:
             self.is_up = False
@@ -153,7 +152,7 @@ class Uplink:
                 raise PeerGone("the connection was lost right after the upload")
 
     def _confirmation(self, task: int) -> float:
-        """Return when the server had the whole task, on its clock."""
+        """Return when the server had the whole task."""
         while True:
             try:
                 confirmed, at_s = self._confirmed.get(timeout=self._wait_s)
@@ -165,25 +164,32 @@ class Uplink:
                 raise PeerGone("the connection was lost before the server had the task")
 
     def _connected(self) -> Channel:
-        if self._channel is None:
-            self._confirmed = queue.Queue()
-            self._pongs = queue.Queue()
-            channel = call(*self._address, self._token, CALL_WAIT_S)
-            threading.Thread(
-                target=self._hear, args=(channel, self._confirmed), name=f"uplink-{self._server}-in", daemon=True
-            ).start()
-            self._channel = channel
-            self._offset_s = self._clock_offset_s(channel)
-        return self._channel
+        with self._lock:
+            channel = self._channel
+        if channel is not None:
+            return channel
+        confirmed: queue.Queue[tuple[int, float]] = queue.Queue()
+        pongs: queue.Queue[Frame] = queue.Queue()
+        channel = call(*self._address, self._token, CALL_WAIT_S)
+        name = f"uplink-{self._server}-in"
+        threading.Thread(target=self._hear, args=(channel, confirmed, pongs), name=name, daemon=True).start()
+        try:
+            self._offset_s = self._clock_offset_s(channel, pongs)
+        except EdgeError:
+            channel.close()
+            raise
+        with self._lock:
+            self._channel, self._confirmed = channel, confirmed
+        return channel
 
-    def _clock_offset_s(self, channel: Channel) -> float:
+    def _clock_offset_s(self, channel: Channel, pongs: queue.Queue[Frame]) -> float:
         """Return what the server's clock is ahead of this one, from the quickest of some round trips (as NTP does)."""
         best_s, offset_s = float("inf"), 0.0
         for _ in range(_N_PINGS):
             start_s = time.monotonic()
             channel.send("ping")
             try:
-                pong = expect(self._pongs.get(timeout=self._wait_s), "pong")
+                pong = expect(pongs.get(timeout=self._wait_s), "pong")
             except queue.Empty:
                 raise PeerSilent(f"no answer to a ping for {self._wait_s:.3g} s") from None
             if pong.fields["boot"] == boot_id() != "":
@@ -193,19 +199,30 @@ class Uplink:
                 best_s, offset_s = trip_s, pong.fields["at_s"] - (start_s + trip_s / 2)
         return offset_s
 
-    def _hear(self, channel: Channel, confirmed: queue.Queue[tuple[int, float]]) -> None:
+    def _hear(self, channel: Channel, confirmed: queue.Queue[tuple[int, float]], pongs: queue.Queue[Frame]) -> None:
         """Sort what a server sends until the connection ends; then everything unanswered on it is lost."""
         try:
             while True:
                 frame = channel.receive()
                 if frame.kind == "confirmed":
-                    confirmed.put((frame.fields["task"], frame.fields["at_s"]))
+                    confirmed.put(self._uploaded(frame))
                 elif frame.kind == "pong":
-                    self._pongs.put(frame)
+                    pongs.put(frame)
                 elif frame.kind == "result":
                     self._answer(frame)
         except EdgeError as error:
-            self._end(channel, confirmed, str(error))
+            reason = str(error)
+        except (KeyError, TypeError, ValueError) as error:  # a frame that lacks what its kind must have
+            reason = f"a frame cannot be used: {type(error).__name__}: {error}"
+        self._end(channel, reason)
+        confirmed.put((NOBODY, 0.0))
+        pongs.put(Frame("gone"))
+
+    def _uploaded(self, frame: Frame) -> tuple[int, float]:
+        """Report an upload, here so that it comes before the result; return the task and when it was complete."""
+        task, end_s = int(frame.fields["task"]), float(frame.fields["at_s"]) - self._offset_s
+        self._events.put(Uploaded(self._server, task, self._start_s, end_s))
+        return task, end_s
 
     def _answer(self, frame: Frame) -> None:
         task = int(frame.fields["task"])
@@ -215,9 +232,7 @@ class Uplink:
         if is_awaited:
             self._events.put(Answered(self._server, task, self._offset_s, frame))
 
-    def _end(self, channel: Channel, confirmed: queue.Queue[tuple[int, float]], reason: str) -> None:
-        confirmed.put((NOBODY, 0.0))
-        self._pongs.put(Frame("gone"))
+    def _end(self, channel: Channel, reason: str) -> None:
         with self._lock:
             lost = tuple(sorted(self._unanswered - {self._current}))  # the current one is tried again
             self._unanswered &= {self._current}
