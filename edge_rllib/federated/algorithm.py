@@ -25,6 +25,7 @@ from edge_rllib.federated.build import federation
 from edge_rllib.federated.rounds import Report, Rounds
 from edge_rllib.federated.vectors import load_vectors
 from edge_rllib.modules.actor_critic import ActorCritic
+from edge_rllib.runners.report import WORLD
 
 COMPONENT_FEDERATION = "federation"
 
@@ -100,6 +101,8 @@ class Federated(BatchedAlgorithm):
             "parameters_diameter": report.diameter,
         }
         work = {name: value for name, value in self.federation.figures.items() if isfinite(value)}
+        for name in [name for name in work if name.startswith(f"{WORLD}/")]:
+            self.metrics.log_value((ENV_RUNNER_RESULTS, *name.split("/")), work.pop(name), reduce="mean", window=1)
         self.metrics.log_dict({**work, **figures}, key=(LEARNER_RESULTS, ALL_MODULES, "federated"), window=1)
 
     def cleanup(self) -> None:

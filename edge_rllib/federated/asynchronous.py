@@ -179,6 +179,7 @@ class Asynchronous(Rounds):
             if len(self._buffer) < self.values.buffer_size:
                 self._begin(sent.client)
         stale = [self.round - sent.move for sent in self._buffer.values()]
+        self.figures = {}
         report = self._aggregate(list(self._buffer.values()), n_refused)
         self._buffer.clear()
         end_s = self.now_s + self.values.aggregation_s
@@ -186,7 +187,7 @@ class Asynchronous(Rounds):
         self.now_s = end_s
         account = self._booked(begin_s)
         self._begin(sent.client)  # the one that filled the buffer goes on from the new parameters
-        self.figures = {
+        self.figures |= {
             **{name: value for name, value in account.metrics().items() if math.isfinite(value)},
             "virtual_s": self.now_s,
             "move_s": self.now_s - begin_s,

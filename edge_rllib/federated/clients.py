@@ -25,11 +25,11 @@ from edge_rllib.federated.stealing.chunks import Chunk, ChunkResult, bytes_diges
 from edge_rllib.federated.stealing.errors import StealingError
 from edge_rllib.federated.vectors import Vectors, load_vectors, vector_of
 from edge_rllib.modules.shape import ObservationShape
-from envs.arrays import I8
+from envs.arrays import F8, I8
 from envs.constants import EVALUATION_WORLD_ID
 from envs.errors import ConfigError
 from envs.scenario import Scenario, make
-from envs.world import WorldSpec
+from envs.world import World, WorldSpec
 
 VECTOR = "vector/"  # in front of a module's name, in a result's arrays
 ChunkEpisodes = int | Literal["auto"]
@@ -54,6 +54,7 @@ class Message(NamedTuple):
     n_steps: int  # of its worlds
     n_agent_steps: int
     n_episodes: int
+    sums: dict[int, F8]  # metric sums (G,) of the episodes, by owner
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Networks:
     now: Mapping[str, Any]
     older: Mapping[str, Any]
     players: dict[tuple[int, int], Players] = field(default_factory=dict, compare=False)
-    specs: dict[int, WorldSpec] = field(default_factory=dict, compare=False)
+    worlds: dict[int, World] = field(default_factory=dict, compare=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Let another process have the modules, and build its own worlds."""
@@ -126,10 +127,15 @@ class Client:
     @property
     def spec(self) -> WorldSpec:
         """Return the sizes of its worlds."""
+        return self.world.spec
+
+    @property
+    def world(self) -> World:
+        """Return a world that nobody plays in, which knows sizes and derives figures."""
         key = id(self.scenario)
-        if key not in self.networks.specs:
-            self.networks.specs[key] = make(self.scenario, 1, self.seed).spec
-        return self.networks.specs[key]
+        if key not in self.networks.worlds:
+            self.networks.worlds[key] = make(self.scenario, 1, self.seed)
+        return self.networks.worlds[key]
 
     def n_episodes(self, is_large: bool) -> int:
         """Return the number of episodes of a batch."""
@@ -196,7 +202,7 @@ class Client:
         ``n_before`` of their steps were played in earlier parts.
         """
         n_steps = int(played.n_steps.sum())
-        figures: dict[str, Any] = {"return": played.returns, "lengths": played.n_steps}
+        figures: dict[str, Any] = {"return": played.returns, "lengths": played.n_steps, "sums": played.sums.sum(0)}
         figures["agent_steps"] = np.array([float(n_steps * self.spec.n_agents)])
         chunk, longest = job.chunk, int(played.n_steps.max())
         n_parts = 1 if chunk.part_steps is None else -(-longest // chunk.part_steps) - chunk.part
@@ -231,6 +237,7 @@ class Client:
         names = ("return", "lengths", "agent_steps")
         figures = {name: np.concatenate([each.arrays[name] for each in results]) for name in names}
         figures["agent_steps"] = figures["agent_steps"].sum(keepdims=True)
+        figures["sums"] = np.sum([each.arrays["sums"] for each in results], axis=0)
         n_episodes, n_steps = sum(each.n_episodes for each in results), sum(each.n_steps for each in results)
         return ChunkResult(results[0].id, results[0].version, n_episodes, n_steps, {**said, **figures})
 
@@ -375,7 +382,32 @@ def combined(results: Sequence[ChunkResult], known: Vectors | None) -> Message:
     mean_return = sum(float(result.arrays["return"].sum()) for result in results) / n_episodes
     n_agent_steps = int(sum(result.arrays["agent_steps"][0] for result in results))
     n_steps = sum(int(result.arrays["lengths"].sum()) for result in results)
-    return Message(vectors, share, mean_return, n_steps, n_agent_steps, n_episodes)
+    sums: dict[int, Any] = {}
+    for result in results:
+        owner = result.id.owner
+        sums[owner] = sums.get(owner, 0.0) + result.arrays["sums"]
+    return Message(vectors, share, mean_return, n_steps, n_agent_steps, n_episodes, sums)
+
+
+def world_figures(clients: Sequence[Client], messages: Sequence[Message]) -> dict[str, float]:
+    """Return what clients' worlds say of the episodes that messages are of, as ``world/`` and the figure's name.
+
+    Worlds with other sums than the first client's are counted apart, under the name of their scenario.
+    """
+    totals: dict[tuple[str, ...], Any] = {}
+    first: dict[tuple[str, ...], World] = {}
+    for message in messages:
+        for owner, sums in message.sums.items():
+            names = clients[owner].spec.sum_names
+            totals[names] = totals.get(names, 0.0) + sums
+            first.setdefault(names, clients[owner].world)
+    figures = {}
+    for names, total in totals.items():
+        world = first[names]
+        apart = "" if names == clients[0].spec.sum_names else f"{world.spec.scenario}/"
+        for name, value in world.summarise(total).items():
+            figures[f"world/{apart}{name}"] = value
+    return figures
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from edge_rllib.federated.attacks.chunk import ChunkPoisoning
-from edge_rllib.federated.clients import Client, Message, Order, combined
+from edge_rllib.federated.clients import Client, Message, Order, combined, world_figures
 from edge_rllib.federated.collectors.base import Collected, Collector, honest
 from edge_rllib.federated.estimators import EstimatorParams, Plan
 from edge_rllib.federated.faults import Faults
@@ -163,6 +163,7 @@ class Rounds(ABC):
         diameters: tuple[float, float] = (0.0, 0.0),
     ) -> Report:
         """Return what is told of the round that has just ended: of honest messages, and of aggregates (d,)."""
+        self.figures |= world_figures(self.clients, told)
         found = torch.cat(list(aggregates.values()))
         mean = torch.cat([torch.stack([m.vectors[name] for m in told]).mean(0) for name in aggregates])
         return Report(

@@ -108,6 +108,7 @@ def test_clients_learn_in_a_world_with_amounts():
     result = algorithm.train()
 
     assert result["num_env_steps_sampled_lifetime"] >= 3 * 20
+    assert 0.0 <= result["env_runners"]["world"]["success_frac"] <= 1.0  # under the names that evaluation has
     algorithm.stop()
 
 

@@ -99,6 +99,8 @@ class Executor:
             result = client.execute_on(chunk, order, lie, state, stops)
         self._is_cancelled.wait(pace.wait_s(result.n_steps))
         self._current = None
+        if self._asked_for == chunk.id:
+            self._asked_for = None
         return Done(result, pace.begin_s, time.monotonic(), pace.demand_s)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from edge_rllib.config.load import load_scenario
 from edge_rllib.config.parts import load_part
 from edge_rllib.config.source import Source
-from edge_rllib.federated.clients import Client, Networks, Order, combined, cut, execute, one_thread
+from edge_rllib.federated.clients import Client, Networks, Order, combined, cut, execute, one_thread, world_figures
 from edge_rllib.federated.collectors.base import Collector
 from edge_rllib.federated.pipeline import pipeline
 from edge_rllib.federated.stealing.chunks import Chunk, result_of
@@ -72,6 +73,7 @@ def test_estimate_is_the_mean_of_its_chunks():
             "share": np.array([s]),
             "agent_steps": np.full(1, 15.0),
             "lengths": np.array([5]),
+            "sums": np.array([1.0, s]),
         }
         for v, r, s in (((1.0, 2.0), (3.0, 5.0), 0.25), ((4.0, 8.0), (10.0,), 0.75))
     ]
@@ -82,6 +84,7 @@ def test_estimate_is_the_mean_of_its_chunks():
     assert message.vectors["a"].tolist() == [12.0, 24.0]
     assert (message.mean_return, message.n_steps, message.n_agent_steps, message.n_episodes) == (6.0, 10, 30, 3)
     assert message.effective_share == 0.5
+    assert message.sums[0].tolist() == [2.0, 1.0]  # of owner 0, both chunks
 
 
 def test_chunk_alone_is_the_chunk_among_others(server):
@@ -302,6 +305,36 @@ def test_clients_of_different_worlds_learn_together(server):
     assert len(set(lengths)) == 4
     assert replace(DEFAULTS.stealing, may_steal_from="same_world")._whitelist(clients)[0] == [True, False, False, False]
     assert clients[0].spec.scenario == "cartpole_v1"
+
+
+def test_figures_of_worlds_are_those_of_honest_clients_episodes(server):
+    # a pole that is up for n steps has a reward of n: the mean length of the episodes of clients 1 to 3
+    federation = server(n_faulty=1, attack="constant_action", aggregator="trimmed_mean", correction="none", **SIZE)
+    honest = [client.message(told(federation)) for client in federation.clients[1:]]
+
+    federation.play()
+
+    n_steps = sum(message.n_steps for message in honest)
+    assert federation.figures["world/balanced_steps_mean"] == pytest.approx(n_steps / 36)
+
+
+def test_worlds_with_other_sums_are_told_apart(server):
+    federation = server(**SIZE)
+    message = federation.clients[0].message(told(federation))
+    other = replace_world(federation.clients[1], "mec_2es_3md_v1")
+    zeros = np.zeros(len(other.spec.sum_names))
+
+    figures = world_figures([federation.clients[0], other], [message, message._replace(sums={1: zeros})])
+
+    assert figures["world/balanced_steps_mean"] > 1.0
+    assert any(name.startswith("world/mec_2es_3md_v1/") for name in figures)
+
+
+def replace_world(client, name):
+    """Return a client that only knows another world."""
+    other = copy.copy(client)
+    other.scenario = load_scenario(name)
+    return other
 
 
 def test_client_that_sees_something_else_is_named(server):
