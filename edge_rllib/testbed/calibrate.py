@@ -7,6 +7,7 @@ repeated and has a 95 % interval (Student's t).
 from __future__ import annotations
 
 import dataclasses
+import os
 import secrets
 import threading
 import time
@@ -50,14 +51,21 @@ def calibrate(scenario: BedScenario, asked_tier: str, repeats: int, folder: Path
     if repeats < 2:
         raise ConfigError(f"--repeats {repeats}: expected at least 2, for an interval")
     tier, note = probe.choose(asked_tier, probe.probe())
-    bench = bench_scenario(scenario)
+    bench, load_before = bench_scenario(scenario), os.getloadavg()[0]
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / CONFIG, dump(scenario))
     write_json(folder / VERSIONS, versions())
     with _servers(bench, tier, folder / LOG) as (channels, enter):
         measured = _in_thread(lambda: _measure(bench, channels, repeats), enter)
-    found = {"scenario": scenario.name, "tier": tier, "tier_note": note, "repeats": repeats, **measured}
+    found = {
+        "scenario": scenario.name,
+        "tier": tier,
+        "tier_note": note,
+        "repeats": repeats,
+        "load_before": load_before,
+        **measured,
+    }
     found["fitted"] = fit(found, scenario)
     write_json(folder / MEASURED, found)
     write_text(folder / FITTED, yaml.safe_dump(found["fitted"], sort_keys=False, default_flow_style=None, width=120))
@@ -128,7 +136,10 @@ def fit(found: Mapping[str, Any], scenario: BedScenario) -> dict[str, Any]:
 
 def text(found: Mapping[str, Any]) -> str:
     """Return the measurements for people."""
-    lines = [f"tier {found['tier']}, {found['repeats']} repeats; means with 95 % intervals"]
+    lines = [
+        f"tier {found['tier']}, {found['repeats']} repeats, load of the machine before {found['load_before']:.1f}; "
+        "means with 95 % intervals"
+    ]
     lines += ["quota [cores]   a frame takes [s]           CPU [s]   share of a core that was had"]
     for row in found["service"]:
         (mean, low, high), cpu_s, share = row["frame_s"], row["frame_cpu_s"][0], row["share"][0]

@@ -17,7 +17,7 @@ from edge_rllib.testbed.ground import MACHINES, Ground
 from edge_rllib.testbed.meter import TaskRecord, record_of
 from edge_rllib.testbed.params import BedScenario
 from edge_rllib.testbed.policies import Policy, checked
-from edge_rllib.testbed.rates import rate_model
+from edge_rllib.testbed.rates import RateModel, rate_model, up_rates
 from edge_rllib.testbed.sight import Sight, observation
 from edge_rllib.testbed.vision.stages import N_STAGES
 from envs.arrays import BOOL, F8
@@ -47,14 +47,17 @@ class Played:
 class Controller:
     """Leads one run."""
 
-    def __init__(self, scenario: BedScenario, ground: Ground, gathering: Gathering) -> None:
+    def __init__(
+        self, scenario: BedScenario, ground: Ground, gathering: Gathering, radio: RateModel | None = None
+    ) -> None:
+        """Take a model of the rates; None takes the scenario's own."""
         self._scenario, self._ground, self._gathering = scenario, ground, gathering
         self._scale = ground.scale
         self._played = Played()
-        self._radio = rate_model(scenario)
+        self._radio = radio or rate_model(scenario)
         n, m = scenario.n_devices, scenario.n_servers
         self._n_uploads = np.zeros((n, m), np.int64)
-        self._rates_bps: F8 = self._radio.rates_bps(self._n_uploads > 0)
+        self._rates_bps: F8 = up_rates(scenario)  # with which links start
         self._device_reports: dict[int, Frame] = {}
         self._server_reports: dict[int, Frame] = {}
         self._bits_per_frame = np.full(N_STAGES, 24.0 * scenario.work.side_px**2)  # until devices have tried
@@ -95,6 +98,7 @@ class Controller:
     def play(self, policy: Policy) -> Played:
         """Decide for every epoch, let the tasks come to their end, and return what was measured."""
         scenario = self._scenario
+        self._set_rates(self._radio.rates_bps(self._n_uploads > 0))
         self._start_s = time.monotonic()
         for epoch in range(scenario.n_epochs):
             self._listen_until(self._start_s + epoch * scenario.epoch_s * self._scale)

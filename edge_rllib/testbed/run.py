@@ -21,6 +21,7 @@ from edge_rllib.testbed.launcher import Launcher
 from edge_rllib.testbed.listening import LOOPBACK
 from edge_rllib.testbed.params import BedScenario, least_scale
 from edge_rllib.testbed.policies import Policy
+from edge_rllib.testbed.rates import RateModel
 from edge_rllib.testbed.scenarios import dump
 from edge_rllib.testbed.shaping import probe
 from edge_rllib.testbed.vision.images import skimage_data
@@ -75,9 +76,11 @@ def run(
     where: Where,
     folder: Path,
     on_start: Callable[[Gathering, dict[str, int]], None] = lambda gathering, pids: None,
+    radio: RateModel | None = None,
 ) -> dict[str, Any]:
     """Play a scenario, write the result into a folder, and return its summary.
 
+    ``radio`` gives the links' rates whenever an upload begins or ends, in place of the scenario's own model.
     ``on_start`` is called once all is ready, with the connections and the process ids by "role index".
     """
     skimage_data()  # refuses at once where it is missing
@@ -85,19 +88,20 @@ def run(
         folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / CONFIG, dump(scenario))
     write_json(folder / VERSIONS, versions())
+    load_before = os.getloadavg()[0]
     with _logging_to(folder / LOG):
         if where.note:
             log.warning("%s", where.note)
-        with started(scenario, where, folder / LOG) as (controller, gathering, pids):
+        with started(scenario, where, folder / LOG, radio) as (controller, gathering, pids):
             controller.bring_up()
             on_start(gathering, pids)
             played = controller.play(policy)
-    return _save(scenario, played, policy_name, where, folder)
+    return _save(scenario, played, policy_name, where, folder, load_before)
 
 
 @contextlib.contextmanager
 def started(
-    scenario: BedScenario, where: Where, log_file: Path
+    scenario: BedScenario, where: Where, log_file: Path, radio: RateModel | None = None
 ) -> Iterator[tuple[Controller, Gathering, dict[str, int]]]:
     """Yield a controller whose processes are on their way, and their ids; end them all in the end."""
     token = where.token if where.tier == MACHINES else secrets.token_bytes(32)
@@ -117,10 +121,12 @@ def started(
             for role, number in wanted.items():
                 for index in range(number):
                     pids[f"{role} {index}"] = launcher.start(role, index, LOOPBACK, gathering.port, token)
-        yield Controller(scenario, ground, gathering), gathering, pids
+        yield Controller(scenario, ground, gathering, radio), gathering, pids
 
 
-def _save(scenario: BedScenario, played: Played, policy_name: str, where: Where, folder: Path) -> dict[str, Any]:
+def _save(
+    scenario: BedScenario, played: Played, policy_name: str, where: Where, folder: Path, load_before: float
+) -> dict[str, Any]:
     from edge_rllib.results.plots import save
     from edge_rllib.testbed import timeline
 
@@ -130,6 +136,7 @@ def _save(scenario: BedScenario, played: Played, policy_name: str, where: Where,
         "tier": "machines" if where.tier == MACHINES else where.tier,
         "tier_note": where.note,
         "scale": where.scale,
+        "load_before": load_before,  # processes that wanted a core in the minute before: others slow the testbed down
         **judge.summary(scenario, played),
         "lost": played.lost,
     }

@@ -22,7 +22,7 @@ DOCUMENTS = [
     "docs/learning.md",
     "docs/explaboff.md",
     "docs/federated.md",
-    "docs/federated.md",
+    "docs/testbed.md",
 ]
 TABLE = re.compile(r"<!-- names:.*?-->\n(.*?)<!-- end of names -->", re.DOTALL)
 REGISTERED = (
