@@ -15,6 +15,8 @@ from edge_rllib.algorithms.coma_learner import ComaLearner
 from edge_rllib.algorithms.settings import RunSettings
 from edge_rllib.modules.counterfactual import CounterfactualModule
 from edge_rllib.modules.critics import CRITICS
+from envs.errors import ConfigError
+from envs.scenario import make
 
 
 class ComaConfig(CentralCriticConfig):
@@ -28,6 +30,9 @@ class ComaConfig(CentralCriticConfig):
         """Set defaults; values come from ``ComaParams``."""
         super().__init__(algo_class=algo_class or Coma)
         self.coma: ComaParams | None = None
+
+
+MAX_NODES = 4096  # of the counterfactual mean of a decision: beyond, a small batch takes gigabytes
 
 
 class Coma(BatchedAlgorithm):
@@ -74,7 +79,14 @@ class ComaParams:
         checks.one_of(self, critic=CRITICS, critic_sees=CRITIC_SEES)
 
     def to_config(self, settings: RunSettings, model: Any) -> Any:
-        """Return the config from which ``build_algo`` makes the Algorithm."""
+        """Return the config from which ``build_algo`` makes the Algorithm; refuse too many amounts to average over."""
+        spec = make(settings.scenario, 1, settings.seed).spec
+        if self.amount_nodes**spec.n_amounts > MAX_NODES:
+            raise ConfigError(
+                f"scenario {spec.scenario}: the counterfactual mean over {spec.n_amounts} amounts of an agent takes "
+                f"amount_nodes ** {spec.n_amounts} = {self.amount_nodes**spec.n_amounts:.2g} nodes; expected at most "
+                f"{MAX_NODES}: choose agents with fewer amounts, or discrete decisions"
+            )
         config = ComaConfig()
         config.coma = self
         return config.configure(self, settings, model, {"scale_value": self.normalise_value})

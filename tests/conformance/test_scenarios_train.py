@@ -26,6 +26,8 @@ SCENARIOS, ALGORITHMS = config_names("scenario"), registry.names("algorithm")
 PAPER_BASELINES = ("cmoff", "mdoff", "mpoff", "mtoff")  # other values of algorithms that are listed, for MEC scenarios
 N_STEPS = 10
 N_CLIENTS = 2
+SITES_LEARN_WITH = ("fragment_steps", "warm_up_steps", "minibatch_steps", "replay_steps", "updates_per_step")
+MANY_AMOUNTS = 5  # beyond, COMA's counterfactual mean takes too many nodes
 MANY_AGENTS = 50  # from here on a critic for each agent, of all agents' decisions, is gigabytes large
 
 
@@ -47,7 +49,11 @@ def assert_trains(scenario_name, algorithm_name):
         "updates_per_step": 0.5,
         "critic": "attention" if n_agents >= MANY_AGENTS else "per_agent",
         "n_clients": N_CLIENTS,
+        "n_sites": 2,
+        "generation_steps": N_STEPS,
+        "fitness_worlds": 2,
     }
+    smallest["learner"] = {"name": "ddpg", **{key: smallest[key] for key in SITES_LEARN_WITH}}
     keys = vars(load_part("algorithm", algorithm_name, source)).keys()
     values = {"name": algorithm_name} | {key: value for key, value in smallest.items() if key in keys}
     params = load_part("algorithm", values, source)
@@ -55,8 +61,8 @@ def assert_trains(scenario_name, algorithm_name):
     algorithm = params.to_config(RunSettings(scenario, n_worlds=1), model).build_algo()
     result = algorithm.train()
     algorithm.stop()
-    if algorithm_name == "federated":
-        assert_federated(result)
+    if algorithm_name in ("federated", "collective"):
+        (assert_federated if algorithm_name == "federated" else assert_collective)(result)
         return
     assert result["env_runners"]["num_env_steps_sampled"] == N_STEPS
     (logged,) = (values for module, values in result["learners"].items() if module != "__all_modules__")
@@ -73,6 +79,15 @@ def assert_federated(result):
     assert figures["rounds"] == 1
     assert math.isfinite(figures["aggregate_norm"])
     assert figures["refused_vectors"] == 0
+
+
+def assert_collective(result):
+    """Check a generation of two sites, and that the master learns."""
+    figures = result["learners"]["__all_modules__"]["collective"]
+    assert result["num_env_steps_sampled_lifetime"] == 2 * N_STEPS
+    assert (figures["version"], figures["members"]) == (1, 3)
+    assert math.isfinite(figures["fitness/policy"])
+    assert result["learners"]["joint"]["gradient_steps"] > 0
 
 
 def test_there_is_something_to_train():
@@ -94,8 +109,9 @@ def test_one_scenario_trains_every_algorithm(algorithm):
 @pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name not in ("ippo", *PAPER_BASELINES)])
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_every_scenario_trains_every_algorithm(name, algorithm):
-    if algorithm == "ddqn" and make(load_scenario(name), 1).spec.n_amounts:
-        with pytest.raises(ConfigError, match="choose discrete decisions"):
+    n_amounts = make(load_scenario(name), 1).spec.n_amounts
+    if (algorithm == "ddqn" and n_amounts) or (algorithm == "coma" and n_amounts > MANY_AMOUNTS):
+        with pytest.raises(ConfigError, match="discrete decisions"):
             assert_trains(name, algorithm)
         return
     assert_trains(name, algorithm)
