@@ -1,8 +1,9 @@
 """Question: how much of the time that clients of different speeds wait for each other does work stealing save?
 
 Command: python experiments/work_stealing.py [--profiles linear bimodal ...] [--rounds 25] [--seeds 1 2 3] [--out DIR]
-             [--quick]
-Cost: about three minutes of a core; --quick shows the same in twenty seconds, on few rounds.
+             [--quick] [--actors]
+Cost: about three minutes of a core; --quick shows the same in twenty seconds, on few rounds. --actors takes ten minutes
+more, on at least one core that is free.
 Expected picture: without stealing clients are idle for a third to two thirds of a round, with it for 2 to 4 %; a round
 ends 2 to 6 % above the time that no schedule can beat. Where all are equally fast, stealing costs nothing.
 
@@ -14,7 +15,10 @@ but what they have seen. `small` has the 4 episodes a client of a small batch, `
 
 Makespan: from the round's beginning to the end of its last work. Idle: share of the clients' time in it without work
 that counts. Bound: all work over all speeds, or the longest episodes on the fastest clients, with interruptions for
-free: no schedule is shorter. Written to --out: work_stealing.json, .md, and _gantt.png, _idle.png, _speed_up.png.
+free: no schedule is shorter.
+
+--actors plays on 8 actors of Ray instead, which compute, and adds what it measures to the results that are there: see
+work_stealing_actors.py. Written to --out: work_stealing.json, .md, and _gantt.png, _idle.png, _speed_up.png.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import work_stealing_actors
 import work_stealing_picture
 from rich.console import Console
 from rich.progress import track
@@ -60,6 +65,7 @@ SCHEDULERS: dict[str, Scheduler] = {
     "random_victim": RandomVictim(),
     "steal_half, whole episodes": StealHalf(hand_over=False),
     "steal_half": StealHalf(),
+    "steal_half, with copies": StealHalf(copy=True),
 }
 PROFILES: dict[str, SpeedProfile] = {
     "homogeneous": Constant(),
@@ -68,6 +74,7 @@ PROFILES: dict[str, SpeedProfile] = {
     "log_normal": LogNormal(0.5),
     "transient": Transient(0.15, 5.0),
 }
+ACTOR_ROUNDS = 3
 NUMBERS_OF_CLIENTS = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -173,6 +180,23 @@ def gantt(lengths: I8, profile: str) -> dict[str, Any]:
     return {"profile": profile, "schedulers": found}
 
 
+def simulated(n_rounds: int, seeds: Sequence[int], profiles: Sequence[str], console: Console) -> dict[str, Any]:
+    """Return all that is found in virtual time."""
+    lengths = {
+        seed: episode_lengths(n_rounds, seed) for seed in track(seeds, "episodes of a federation", console=console)
+    }
+    first = lengths[seeds[0]]
+    return {
+        "n_clients": N_CLIENTS,
+        "rounds": n_rounds,
+        "seeds": list(seeds),
+        "mean_steps": [float(steps.mean()) for steps in first],
+        "figures": compared(lengths, profiles, console),
+        "speed_up": speed_up(first, console),
+        "gantt": gantt(first, "linear"),
+    }
+
+
 def main() -> None:
     """Play, write and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -180,27 +204,23 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--out", type=Path, default=Path("results/work_stealing"))
-    parser.add_argument("--quick", action="store_true", help="8 rounds of one seed")
+    parser.add_argument("--quick", action="store_true", help="8 rounds of one seed; one on actors")
+    parser.add_argument("--actors", action="store_true", help="measure on actors, and add that to the results in --out")
     given = parser.parse_args()
     n_rounds, seeds = (8, given.seeds[:1]) if given.quick else (given.rounds, given.seeds)
     console = Console()
-    lengths = {
-        seed: episode_lengths(n_rounds, seed) for seed in track(seeds, "episodes of a federation", console=console)
-    }
-    first = lengths[seeds[0]]
-    found = {
-        "n_clients": N_CLIENTS,
-        "rounds": n_rounds,
-        "seeds": seeds,
-        "mean_steps": [float(steps.mean()) for steps in first],
-        "figures": compared(lengths, given.profiles, console),
-        "speed_up": speed_up(first, console),
-        "gantt": gantt(first, "linear"),
-    }
+    path = given.out / "work_stealing.json"
+    found = files.read_json(path) if path.exists() else {}
+    if given.actors:
+        n_measured = 1 if given.quick else ACTOR_ROUNDS
+        profiles = {name: PROFILES[name] for name in given.profiles}
+        found["actors"] = work_stealing_actors.measured(profiles, n_measured, seeds[0], console)
+    else:
+        found |= simulated(n_rounds, seeds, given.profiles, console)
     given.out.mkdir(parents=True, exist_ok=True)
-    files.write_json(given.out / "work_stealing.json", found)
-    for path in work_stealing_picture.write(found, given.out):
-        console.print(f"written: {path}")
+    files.write_json(path, found)
+    for drawn in work_stealing_picture.write(found, given.out):
+        console.print(f"written: {drawn}")
     print(work_stealing_picture.table(found))
 
 

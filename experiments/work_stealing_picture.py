@@ -23,22 +23,31 @@ DRAWN = ("static", "proportional", "central_queue", "steal_half, whole episodes"
 
 
 def table(found: Mapping[str, Any]) -> str:
-    """Return markdown: makespan over bound, and idle share, of each scheduler, profile and batch."""
+    """Return markdown: makespan over bound, and idle share, of each scheduler, profile and batch, and on actors."""
     lines: list[str] = []
-    for batch, by_profile in found["figures"].items():
-        profiles = list(by_profile)
-        lines += [
-            f"**{batch} batches** (makespan over the bound; idle share)",
-            "",
-            f"| scheduler | {' | '.join(profiles)} |",
-            "|" + "---|" * (len(profiles) + 1),
-        ]
-        for name in by_profile[profiles[0]]:
-            cells = [by_profile[profile][name] for profile in profiles]
-            shown = (f"{cell['over_bound']:.2f}; {100.0 * cell['idle_frac']:.0f} %" for cell in cells)
-            lines.append(f"| {name} | {' | '.join(shown)} |")
-        lines.append("")
+    for batch, by_profile in found.get("figures", {}).items():
+        lines += _rows(f"{batch} batches", by_profile)
+    if "actors" in found:
+        by_profile = found["actors"]["by_profile"]
+        latencies_s = [cell["pull_latency_s"] for row in by_profile.values() for cell in row.values()]
+        lines += _rows("actors of Ray, large batches", by_profile)
+        lines += [f"From sending a chunk until it begins, and back: {1e3 * float(np.median(latencies_s)):.1f} ms.", ""]
     return "\n".join(lines)
+
+
+def _rows(title: str, by_profile: Mapping[str, Any]) -> list[str]:
+    profiles = list(by_profile)
+    lines = [
+        f"**{title}** (makespan over the bound; idle share)",
+        "",
+        f"| scheduler | {' | '.join(profiles)} |",
+        "|" + "---|" * (len(profiles) + 1),
+    ]
+    for name in by_profile[profiles[0]]:
+        cells = [by_profile[profile][name] for profile in profiles]
+        shown = (f"{cell['over_bound']:.2f}; {100.0 * cell['idle_frac']:.0f} %" for cell in cells)
+        lines.append(f"| {name} | {' | '.join(shown)} |")
+    return [*lines, ""]
 
 
 def draw_gantt(found: Mapping[str, Any]) -> Figure:
@@ -122,7 +131,7 @@ def draw_speed_up(found: Mapping[str, Any]) -> Figure:
 def write(found: Mapping[str, Any], out: Path) -> list[Path]:
     """Write the tables and draw the figures; return the paths."""
     files.write_text(out / "work_stealing.md", table(found))
-    drawn = {"gantt": draw_gantt, "idle": draw_idle, "speed_up": draw_speed_up}
+    drawn = {"gantt": draw_gantt, "idle": draw_idle, "speed_up": draw_speed_up} if "figures" in found else {}
     return [plots.save(draw(found), out / f"work_stealing_{name}.png") for name, draw in drawn.items()]
 
 
