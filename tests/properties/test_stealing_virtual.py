@@ -60,17 +60,20 @@ def rounds(draw: Any, with_crashes: bool = False) -> tuple[Any, list[int], Round
     crashes = [
         Crash(int(generator.integers(n_clients)), at, at + 0.5) for at in (generator.random(2) if with_crashes else [])
     ]
+    demand = generator.exponential(0.1, len(owners)) + 0.001
+    cuts_s = [np.sort(generator.uniform(0.0, work_s, int(generator.integers(4)))).tolist() for work_s in demand]
     setting = RoundSetting(
         profile.traces(n_clients, seed),
         uniform_network(n_clients, draw(st.sampled_from([0.0, 0.001, 0.05])), 1e6),
         may.tolist(),
         part_s=draw(st.sampled_from([np.inf, 0.02])),
+        cuts_s=draw(st.sampled_from([None, cuts_s])),
         chunk_bytes=draw(st.sampled_from([0.0, 1000.0])),
         crashes=crashes[:1],  # one client cannot be down twice at a time
         detect_s=0.2,
         seed=seed,
     )
-    return generator.exponential(0.1, len(owners)) + 0.001, owners, setting
+    return demand, owners, setting
 
 
 def useful_work(played: VirtualRound, setting: RoundSetting) -> float:

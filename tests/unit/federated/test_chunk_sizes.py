@@ -72,6 +72,17 @@ def test_learning_is_that_of_whole_batches_however_these_are_cut(server, estimat
     assert finer.figures["stolen_frac"] > 0.0
 
 
+def test_clients_with_parameters_of_their_own_keep_their_estimates(server):
+    graph = {"graph": "complete", "agreement": "mean", **SIZE}
+    whole, stolen = server(stealing={"chunk_episodes": 0}, **graph), server(stealing=VIRTUAL, **graph)
+
+    (expected, vectors, _), (found, found_vectors, sizes) = after(whole, 3), after(stolen, 3)
+
+    assert found == expected
+    assert torch.equal(found_vectors, vectors)
+    assert max(sizes) < 12.0
+
+
 def test_agents_of_one_episode_stay_together_in_the_batch(server):
     # three devices in each world, whose streams judge those of other episodes only
     small = {"large_episodes": 3, "small_episodes": 2, "n_clients": 2, "scenario": "mec_2es_3md_v1"}
