@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -33,8 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what was asked."""
-    return {"run": _run, "probe": _probe, "calibrate": _calibrate, "node": _node}[arguments.what](arguments)
+    """Do what was asked; a request to end (SIGTERM) is taken as Ctrl-C, so that nothing is left behind."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return {"run": _run, "probe": _probe, "calibrate": _calibrate, "node": _node}[arguments.what](arguments)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

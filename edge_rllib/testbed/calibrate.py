@@ -35,6 +35,7 @@ from edge_rllib.testbed.run import LOG
 from edge_rllib.testbed.scenarios import dump
 from edge_rllib.testbed.shaping import namespaces, probe
 from edge_rllib.testbed.vision.clips import make_clip
+from edge_rllib.testbed.vision.detectors import detector
 from edge_rllib.testbed.vision.stages import STAGE_NAMES, WorkSettings, decode, raw_payload
 from envs.errors import ConfigError, EdgeError
 
@@ -50,6 +51,7 @@ def calibrate(scenario: BedScenario, asked_tier: str, repeats: int, folder: Path
     """Measure, fit, write the result into a folder, and return it."""
     if repeats < 2:
         raise ConfigError(f"--repeats {repeats}: expected at least 2, for an interval")
+    detector(scenario.work.detector)  # refuses at once where a package or a file is missing
     tier, note = probe.choose(asked_tier, probe.probe())
     bench, load_before = bench_scenario(scenario), os.getloadavg()[0]
     with explained(folder):

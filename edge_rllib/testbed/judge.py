@@ -12,6 +12,7 @@ from edge_rllib.testbed.meter import LOCAL, TaskRecord
 from edge_rllib.testbed.params import BedScenario, CostParams
 from edge_rllib.testbed.vision.boxes import Matches
 
+TOO_SLOW_FRAC = 0.85  # of the speed that was asked for, below which a run is no good measurement
 PARTS = ("upload_s", "wait_s", "service_s", "return_s")
 
 
@@ -58,6 +59,7 @@ def summary(scenario: BedScenario, played: Played) -> dict[str, Any]:
         "cost_per_epoch": sum(task_cost(task, scenario.cost) for task in tasks) / max(len(played.epochs), 1),
         "sent_bytes_per_task": sum(task.sent_bytes for task in tasks) / n_tasks,
         "cpu_s_per_frame": _cpu_s_per_frame(finished),
+        "device_speed_frac": _device_speed_frac(scenario, finished),
         "precision": counts.precision,
         "recall": counts.recall,
         "refused_targets": played.n_refused,
@@ -98,6 +100,11 @@ def text(figures: Mapping[str, Any]) -> str:
         f"late {100 * figures['late_frac']:.1f} %, cost a task {figures['cost_per_task']:.4f}, "
         f"precision {figures['precision']:.2f}, recall {figures['recall']:.2f}",
     ]
+    if figures["device_speed_frac"] < TOO_SLOW_FRAC:
+        lines.append(
+            f"devices had {100 * figures['device_speed_frac']:.0f} % of the speed that was asked for: the machine was "
+            "too busy for these figures to mean much; try again, or a larger --scale"
+        )
     if figures["lost_processes"]:
         lines.append(f"{figures['lost_processes']} processes were lost on the way; see the log of the run")
     return "\n".join(lines)
@@ -116,6 +123,17 @@ def _of_device(device: int, tasks: Sequence[TaskRecord], scenario: BedScenario) 
 def _cpu_s_per_frame(tasks: Sequence[TaskRecord]) -> float:
     frames = sum(task.n_frames for task in tasks)
     return sum(stage.cpu_s for task in tasks for stage in task.stages) / frames if frames else float("nan")
+
+
+def _device_speed_frac(scenario: BedScenario, tasks: Sequence[TaskRecord]) -> float:
+    """Return how fast devices were beside what was asked for; well below 1, the machine had too much else to do."""
+    used_s = allowed_s = 0.0
+    for task in tasks:
+        for stage in task.stages:
+            if stage.place == "device":
+                used_s += stage.cpu_s
+                allowed_s += (stage.end_s - stage.start_s) * scenario.cores_of(task.device)
+    return used_s / allowed_s if allowed_s else float("nan")
 
 
 def _mean(values: Any) -> float:

@@ -24,7 +24,7 @@ from edge_rllib.testbed.policies import Policy
 from edge_rllib.testbed.rates import RateModel
 from edge_rllib.testbed.scenarios import dump
 from edge_rllib.testbed.shaping import probe
-from edge_rllib.testbed.vision.images import skimage_data
+from edge_rllib.testbed.vision.detectors import detector
 from envs.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ def run(
     ``radio`` gives the links' rates whenever an upload begins or ends, in place of the scenario's own model.
     ``on_start`` is called once all is ready, with the connections and the process ids by "role index".
     """
-    skimage_data()  # refuses at once where it is missing
+    detector(scenario.work.detector)  # refuses at once where a package or a file is missing
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / CONFIG, dump(scenario))

@@ -172,7 +172,8 @@ def test_higher_tiers_run_the_same_where_the_machine_has_them(tier: int, tmp_pat
 
 
 @pytest.mark.slow
-def test_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_run_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
     command = ["testbed", "run", "testbed_ci", "--policy", "edge", "--tier", "0", "--into", str(tmp_path / "run")]
     process = subprocess.Popen(
         [sys.executable, "-m", "edge_rllib.cli.main", *command, "--set", "n_epochs=1000"],
@@ -183,7 +184,7 @@ def test_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
     log = tmp_path / "run" / testbed.LOG
     wait_for(lambda: log.exists() and "device 2 is here" in log.read_text(encoding="utf-8"))
     children = descendants(process.pid)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
 
     assert process.returncode == 130

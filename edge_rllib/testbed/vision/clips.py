@@ -42,7 +42,7 @@ def make_clip(seed: tuple[int, ...], n_frames: int, side_px: int, most_faces: in
     for share in np.linspace(0.0, 1.0, n_frames):
         view = _view(scene, (1 - share) * zoom[0] + share * zoom[1], (1 - share) * place[0] + share * place[1])
         frame = resized(view, side_px, side_px).astype(np.float64)
-        n_faces = 0 if rng.random() < _NO_FACE_PROB else int(rng.integers(1, most_faces + 1))
+        n_faces = 0 if rng.random() < _NO_FACE_PROB else int(rng.integers(min(1, most_faces), most_faces + 1))
         boxes.append(_paste_faces(frame, n_faces, rng))
         frame = frame * ((1 - share) * brightness[0] + share * brightness[1])
         frame += rng.normal(0.0, _NOISE_SD, frame.shape)

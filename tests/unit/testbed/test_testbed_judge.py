@@ -116,7 +116,16 @@ def test_summary_by_hand() -> None:
     assert figures["recall"] == pytest.approx(4 / 6)  # misses 1 + 1
     assert figures["cpu_s_per_frame"] == pytest.approx(0.9 / 8)
     assert figures["by_device"][2]["late_frac"] == 1.0
+    # the first stage of both: 0.05 s of CPU in 0.2 s, where 0.12 of a core allows 0.024 s
+    assert figures["device_speed_frac"] == pytest.approx(0.05 / 0.024)
     assert "3 tasks, 2 finished, 1 in flight" in text(figures)
+
+
+def test_run_on_a_machine_that_was_too_busy_says_so() -> None:
+    figures = summary(load_scenario("testbed_3"), played())
+
+    assert "too busy" not in text(figures)
+    assert "devices had 50 % of the speed that was asked for" in text({**figures, "device_speed_frac": 0.5})
 
 
 def test_epochs_tell_what_came_of_their_tasks() -> None:

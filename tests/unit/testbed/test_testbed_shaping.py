@@ -313,6 +313,21 @@ def test_user_without_root_gets_no_namespaces(monkeypatch: pytest.MonkeyPatch) -
         namespaces.check()
 
 
+def test_runs_take_networks_that_nobody_has() -> None:
+    addresses = "2: eth0    inet 10.64.3.7/16 brd x\n3: e1d0s0a    inet 10.65.0.1/30 scope global\n"
+
+    assert namespaces.free_octet(addresses, start=0) == 66
+    assert namespaces.free_octet("", start=191) == 255
+    assert namespaces.free_octet("1: x    inet 10.255.0.1/30", start=191) == 64
+
+
+def test_machine_without_a_free_network_is_told() -> None:
+    full = "\n".join(f"1: x    inet 10.{octet}.0.1/16" for octet in range(64, 256))
+
+    with pytest.raises(SetupError, match="no range from"):
+        namespaces.free_octet(full, start=5)
+
+
 @ROOT
 def test_kernel_link_carries_frames_and_leaves_nothing() -> None:
     cables = namespaces.Cables(1, 1)

@@ -82,6 +82,10 @@ def test_faces_stand_inside_their_frame_and_apart(clip: Clip) -> None:
         assert all(iou(a, b) == 0.0 for a in frame for b in frame if a is not b)
 
 
+def test_clip_may_be_without_faces() -> None:
+    assert make_clip((1,), 3, 64, most_faces=0).true_boxes == ((), (), ())
+
+
 def test_payload_falls_from_stage_to_stage(payloads: list[bytes]) -> None:
     raw_bytes = N_FRAMES * 3 * SIDE_PX * SIDE_PX
     sizes = [len(payload) for payload in payloads]
