@@ -18,6 +18,7 @@ from envs.fog.observe import View
 from envs.mec.observe import MecView
 from envs.rng import Draws
 from envs.scenario import Scenario, make
+from envs.testing.multiuser_slots import random_multiuser_view
 from envs.testing.watched import ConformanceError
 from envs.topologies.topology import Topology, TopologyBuilder
 from envs.workloads.workload import TaskTable, Workload, check_tasks
@@ -224,7 +225,11 @@ def _random_mec_view(rng: np.random.Generator, n_worlds: int, n_agents: int = 4,
     )
 
 
-_RANDOM_VIEWS: dict[str, Callable[[np.random.Generator, int], Any]] = {"fog": _random_view, "mec": _random_mec_view}
+_RANDOM_VIEWS: dict[str, Callable[[np.random.Generator, int], Any]] = {
+    "fog": _random_view,
+    "mec": _random_mec_view,
+    "multiuser": random_multiuser_view,
+}
 
 
 def _watched_decision(rule: Rule, view: Any, step: int, world_ids: I8, seed: int) -> I8:

@@ -78,6 +78,7 @@ def test_random_stays_in_half_of_the_slots_and_takes_every_channel_equally_often
 def test_rule_keeps_its_contract_whoever_the_agents_are(name, overrides):
     report = check_baseline(load_rule(name), load_scenario("multiuser_10", overrides))
     assert report.n_steps == 50
+    assert report.n_decisions > 2000  # 50 steps and some 50 random slots, 10 and 6 users, 3 worlds
     assert (report.n_offloads > 0) == (name != "local")
 
 
