@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -40,6 +41,7 @@ class CollectiveParams:
     learner: dict[str, Any]  # algorithm of the sites and of the master, {name: ddpg} with values of its own
     n_sites: int
     scenarios: tuple[str, ...]  # worlds of the sites, in turn; none: the run's scenario, each site its own worlds of it
+    topology_seeds: Literal["same", "own"]  # own: a site adds its number, so that its geometry and traffic are its own
     generation_steps: int  # env steps of each site between two pushes
     fitness_worlds: int  # greedy episodes that judge a policy
     fitness_rule: str  # whose score on the same worlds is the unit of fitness
@@ -90,11 +92,11 @@ class CollectiveParams:
             self.generation_steps, self.fitness_worlds, self.rule(), mutation, pull, self.optimizer, self.experience
         )
         seed, (settings, model) = config.env_config["seed"], config.of_sites
-        scenarios = [load_scenario(name) for name in self.scenarios] or [settings.scenario]
+        scenarios = self.site_scenarios(settings.scenario)
 
         def build(name: str) -> Site:
             index = int(name.removeprefix(SITE))
-            site_config = self._site_config(settings, model, scenarios[index % len(scenarios)], index)
+            site_config = self._site_config(settings, model, scenarios(index), index)
             return Site(name, site_config, site_values, start, seed)
 
         layout = Judging.layout_of(config)
@@ -109,6 +111,16 @@ class CollectiveParams:
         waits, server_name = self.mode.kind == "barrier", f"population_{os.getpid()}_{time.time_ns()}"
         processes = (self.n_actors, self.cpus_per_actor, self.limit_s)
         return ActorTeam(names, build, population, self.experience, *processes, waits, server_name)
+
+    def site_scenarios(self, scenario: Scenario) -> Callable[[int], Scenario]:
+        """Return which scenario a site has, by its number; ``scenario`` is the run's."""
+        given = [load_scenario(name) for name in self.scenarios] or [scenario]
+
+        def of_site(index: int) -> Scenario:
+            own = given[index % len(given)]
+            return own if self.topology_seeds == "same" else replace(own, topology_seed=own.topology_seed + index)
+
+        return of_site
 
     def _site_config(self, settings: RunSettings, model: Any, scenario: Scenario, index: int) -> Any:
         """Return the config of a site's own Algorithm, with worlds that no other site has."""
@@ -125,11 +137,14 @@ class CollectiveParams:
         if settings.n_env_runners or settings.sample_ahead:
             raise ConfigError("collective: sites are its runners; expected n_env_runners = 0 and sample_ahead = false")
         expected = ObservationShape.of(make(settings.scenario, 1, settings.seed).spec)
-        for name in self.scenarios:
-            given = ObservationShape.of(make(load_scenario(name), 1, settings.seed).spec)
+        scenarios = self.site_scenarios(settings.scenario)
+        for index in range(self.n_sites):
+            scenario = scenarios(index)
+            given = ObservationShape.of(make(scenario, 1, settings.seed).spec)
             if given != expected:
                 raise ConfigError(
-                    f"algorithm.scenarios: {name} shows {given}; the run's scenario {settings.scenario.name} {expected}"
+                    f"algorithm.scenarios: site {index}, {scenario.name} with topology_seed {scenario.topology_seed}, "
+                    f"shows {given}; the run's scenario {settings.scenario.name} shows {expected}"
                 )
         config = self.learner_values().to_config(settings, model)
         config.algo_class, config.collective = Collective, self

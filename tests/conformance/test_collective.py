@@ -87,6 +87,18 @@ def test_sites_begin_alike_in_worlds_of_their_own():
     algorithm.stop()
 
 
+def test_sites_may_have_a_geometry_of_their_own():
+    settings = RunSettings(load_scenario("multiuser_sites_10"), n_worlds=4)
+    values = values_of(topology_seeds="own", fitness_rule="local", generation_steps=100)
+    algorithm = values.to_config(settings, MLP).build_algo()
+    sites = algorithm.team.sites.values()
+    seeds = [site.algorithm.config.env_config["scenario"].topology_seed for site in sites]
+    assert seeds == [1, 2, 3]
+    seen = [site._judging.rule_return for site in sites]
+    assert len(set(seen)) == 3  # the same random numbers, in worlds that differ
+    algorithm.stop()
+
+
 def test_actors_make_the_same_policies_as_one_process():
     one, several = build(), build(n_actors=2)
     first, second = train(one, 3), train(several, 3)
@@ -193,7 +205,7 @@ def test_values_that_do_not_fit_are_refused(values, message):
 
 
 def test_sites_that_show_something_else_are_refused():
-    with pytest.raises(ConfigError, match=r"algorithm\.scenarios: mec_2es_5md_v1 shows"):
+    with pytest.raises(ConfigError, match=r"algorithm\.scenarios: site 0, mec_2es_5md_v1 with topology_seed 1, shows"):
         build(scenarios=["mec_2es_5md_v1"])
     settings = RunSettings(load_scenario("mec_2es_3md_v1"), n_env_runners=2)
     with pytest.raises(ConfigError, match="collective: sites are its runners; expected n_env_runners = 0"):
