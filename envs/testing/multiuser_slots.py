@@ -54,9 +54,8 @@ def random_multiuser_view(
     world = MultiuserWorld(scenario, n_worlds, 0, 0)
 
     def numbers(low: int, high: int, unit: float) -> F8:
-        return rng.integers(low, high, (n_worlds, n_users)) * unit
+        return np.asarray(rng.integers(low, high, (n_worlds, n_users)) * unit, np.float64)
 
     tasks = (numbers(1, 5, 0.25e9), numbers(1, 5, 2e7), numbers(1, 5, 0.5))
-    backlogs = {"user_backlog_s": numbers(0, 4, 0.5), "edge_backlog_s": numbers(0, 4, 0.25)[:, 0]}
-    world.load(MultiuserStart(*tasks, **backlogs), world.outcome())
+    world.load(MultiuserStart(*tasks, numbers(0, 4, 0.5), numbers(0, 4, 0.25)[:, 0]), world.outcome())
     return world.view()
