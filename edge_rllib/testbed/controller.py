@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +24,7 @@ from envs.arrays import BOOL, F8
 log = logging.getLogger(__name__)
 
 START_WAIT_S = 120.0  # for processes that are started here; machines are waited for as long as it takes
-_REPORT_FRAC = 0.25  # share of an epoch that reports may take; who is later is decided on by what was heard last
+_REPORT_FRAC = 0.5  # share of an epoch that reports may take; who is later is decided on by what was heard last
 _STOP_WAIT_S = 3.0
 _DEVICE_NUMBERS, _SERVER_NUMBERS = ("frames", "backlog_s", "frame_s"), ("backlog_s", "frame_s")  # of a report
 _NEW_WEIGHT = 0.3  # of the newest clip in the moving averages of payloads
@@ -64,36 +63,42 @@ class Controller:
         self._start_s = float("nan")
 
     def bring_up(self) -> None:
-        """Tell servers, the relay and devices what to be, and wait until they are ready; raises SetupError."""
-        end_s = time.monotonic() + (float("inf") if self._ground.tier == MACHINES else START_WAIT_S)
-        while missing := self._gathering.missing():
-            said = self._gathering.next(min(end_s, time.monotonic() + 5.0))
-            if said is not None and said[1] is None:
-                raise SetupError(f"{said[0].label} has ended before the run began; see the log of the run")
-            if time.monotonic() > end_s:
-                raise SetupError(
-                    f"{', '.join(missing)} did not come within {START_WAIT_S:.0f} s; see the log of the run"
-                )
+        """Tell servers, the relay and devices what to be, and wait until they are ready; raises SetupError.
+
+        Other machines may come, go and come again for as long as one is missing.
+        """
+        self._wait_for_all()
         servers = self._gathering.all("server")
         for peer in servers:
             peer.send("setup", **self._ground.server_setup(peer.index))
         ready = self._ready(servers)
         ports = [ready["server", peer.index].fields["port"] for peer in servers]
-        addresses: Callable[[int], list[tuple[str, int]]]
-        if self._ground.tier == MACHINES:
-            places = [(peer.host, port) for peer, port in zip(servers, ports, strict=True)]
-            addresses = lambda device: places  # noqa: E731
-        else:
-            (relay,) = self._gathering.all("relay")
-            relay.send("setup", **self._ground.relay_setup(ports))
-            relay_ports = self._ready([relay])["relay", 0].fields["ports"]
-            addresses = lambda device: self._ground.relay_addresses(device, relay_ports)  # noqa: E731
+        relay_ports: list[int] = []
+        for peer in self._gathering.all("relay"):  # one, but between machines
+            peer.send("setup", **self._ground.relay_setup(ports))
+            relay_ports = self._ready([peer])["relay", peer.index].fields["ports"]
+        there = [(peer.host, port) for peer, port in zip(servers, ports, strict=True)]
         devices = self._gathering.all("device")
         for peer in devices:
-            peer.send("setup", **self._ground.device_setup(peer.index, addresses(peer.index)))
+            addresses = self._ground.relay_addresses(peer.index, relay_ports) if relay_ports else there
+            peer.send("setup", **self._ground.device_setup(peer.index, addresses))
         ready = self._ready(devices)
         tried = [ready["device", peer.index].fields["frame_bytes"] for peer in devices]
         self._bits_per_frame = 8.0 * np.mean(tried, 0)
+
+    def _wait_for_all(self) -> None:
+        is_elsewhere = self._ground.tier == MACHINES
+        end_s = time.monotonic() + (float("inf") if is_elsewhere else START_WAIT_S)
+        while missing := self._gathering.missing():
+            said = self._gathering.next(min(end_s, time.monotonic() + 5.0))
+            if said is not None and said[1] is None:
+                if not is_elsewhere:
+                    raise SetupError(f"{said[0].label} has ended before the run began; see the log of the run")
+                log.info("%s has gone again", said[0].label)
+                self._gathering.forget(said[0])
+            if time.monotonic() > end_s:
+                late = ", ".join(missing)
+                raise SetupError(f"{late} did not come within {START_WAIT_S:.0f} s; see the log of the run")
 
     def play(self, policy: Policy) -> Played:
         """Decide for every epoch, let the tasks come to their end, and return what was measured."""

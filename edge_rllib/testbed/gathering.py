@@ -72,6 +72,11 @@ class Gathering:
         wanted = [(role, index) for role, number in self._wanted.items() for index in range(number)]
         return [f"{role} {index}" for role, index in wanted if (role, index) not in here]
 
+    def forget(self, peer: Peer) -> None:
+        """Let the place of a peer that has gone be taken by another."""
+        with self._lock:
+            self._peers.pop((peer.role, peer.index), None)
+
     def next(self, end_s: float) -> Said | None:
         """Return what a peer says next, or None at a time on the monotonic clock."""
         try:

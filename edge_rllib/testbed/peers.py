@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from edge_rllib.testbed.errors import FrameError
 from edge_rllib.testbed.frames import Channel, Frame
 from edge_rllib.testbed.listening import call
+from envs.errors import EdgeError
 
 ROLES = ("relay", "server", "device")
-SETUP_WAIT_S = 120.0  # a controller may wait for other machines
+SETUP_WAIT_S = 120.0  # a controller may wait for other machines; who has waited so long comes again
 
 
 def join(
@@ -19,8 +19,12 @@ def join(
 ) -> tuple[Channel, dict[str, Any]]:
     """Return the connection to the controller and what it wants this process to be; index -1 takes any free one."""
     channel = call(host, port, token, wait_s)
-    channel.send("hello", role=role, index=index, pid=os.getpid(), boot=boot_id())
-    return channel, dict(expect(channel.receive(SETUP_WAIT_S), "setup").fields)
+    try:
+        channel.send("hello", role=role, index=index)
+        return channel, dict(expect(channel.receive(SETUP_WAIT_S), "setup").fields)
+    except EdgeError:
+        channel.close()
+        raise
 
 
 def expect(frame: Frame, kind: str) -> Frame:

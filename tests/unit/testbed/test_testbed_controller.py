@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from edge_rllib.testbed.controller import Controller
-from edge_rllib.testbed.errors import PeerGone
+from edge_rllib.testbed.errors import PeerGone, SetupError
 from edge_rllib.testbed.frames import Channel, Frame
 from edge_rllib.testbed.gathering import Gathering, Peer
-from edge_rllib.testbed.ground import Ground
+from edge_rllib.testbed.ground import MACHINES, Ground
 from edge_rllib.testbed.listening import LOOPBACK, Listener, call
 from edge_rllib.testbed.meter import TaskRecord
 from edge_rllib.testbed.scenarios import load_scenario
@@ -266,3 +266,35 @@ def test_channel_closed_by_its_own_side_ends_a_waiting_receiver() -> None:
     made[0].close()
 
     assert ended == ["gone"]
+
+
+def test_place_of_a_machine_that_went_is_free_for_another() -> None:
+    scenario = load_scenario("testbed_3", ["n_devices=1"])
+    with Gathering(LOOPBACK, 0, TOKEN, {"server": 1, "device": 1}) as gathering:
+        leader = Controller(scenario, Ground(scenario, MACHINES, 1.0), gathering)
+        with call(LOOPBACK, gathering.port, TOKEN, 5.0) as first:
+            first.send("hello", role="device", index=-1)
+            while gathering.missing() == ["server 0", "device 0"]:
+                time.sleep(0.001)
+        failed: list[str] = []
+
+        def lead() -> None:
+            try:
+                leader.bring_up()
+            except SetupError as error:
+                failed.append(str(error))
+
+        thread = threading.Thread(target=lead)
+        thread.start()  # hears that the first has gone
+        while gathering.all("device", is_up=False):
+            time.sleep(0.001)
+        with (
+            call(LOOPBACK, gathering.port, TOKEN, 5.0) as second,
+            call(LOOPBACK, gathering.port, TOKEN, 5.0) as server,
+        ):
+            second.send("hello", role="device", index=-1)
+            server.send("hello", role="server", index=-1)
+            assert server.receive(10.0).kind == "setup"  # nobody is missing any more
+        thread.join(10.0)
+
+    assert [message.split(" ", 2)[2] for message in failed] == ["has ended while it got ready; see the log of the run"]
