@@ -47,7 +47,7 @@ lock:  ## write requirements.lock anew from the newest versions that pyproject.t
 	rm -rf build/lock
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet --upgrade pip setuptools
-	build/lock/bin/python -m pip install --quiet -e ".[cluster,dev,lunar,testbed,traces]"
+	build/lock/bin/python -m pip install --quiet -e ".[cluster,dev,lunar,onnx,testbed,traces]"
 	head -n 1 requirements.lock > build/lock/requirements.lock
 	build/lock/bin/python -m pip freeze --all --exclude-editable --exclude pip --exclude edge-rllib | sed -E '/^#/d; s/\+cpu$$//' >> build/lock/requirements.lock
 	mv build/lock/requirements.lock requirements.lock

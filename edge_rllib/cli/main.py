@@ -18,6 +18,7 @@ COMMANDS = {  # name -> what it does; edge_rllib/cli/NAME.py has add_arguments(p
     "list": "show what can be chosen by name",
     "train": "train a run, or search with many trials",
     "evaluate": "play a trained policy beside all rules on worlds it was never trained on",
+    "export": "write a trained policy as ONNX and as arrays for NumPy, for devices without torch and Ray",
     "play": "watch a policy at work: in the terminal, as a GIF, as a page for browsers",
     "show": "draw the curves and tables of a result, or the network and load of a scenario",
     "submit": "run a training on a Ray cluster, follow its logs, fetch the result",

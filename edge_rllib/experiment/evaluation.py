@@ -93,6 +93,11 @@ class PolicyPlayer:
         assert world is not None
         return world
 
+    @property
+    def actors(self) -> list[Any]:
+        """The modules with the agents that they decide for (``ModuleActor``)."""
+        return self._runner.actors
+
     def set_weights(self, weights: Any) -> None:
         """Take over the state of the modules."""
         self._runner.module.set_state(weights)
