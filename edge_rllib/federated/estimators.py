@@ -180,9 +180,9 @@ def weights_of(params: EstimatorParams, streams: Streams, n_members: int = 1) ->
 
 def estimate(params: EstimatorParams, module: Any, streams: Streams, n_members: int = 1) -> Estimate:
     """Return the gradient of the expected return of the policy that played, or the way of its own steps."""
-    _, _, weights = weights_of(params, streams, n_members)
+    rewards, _, weights = weights_of(params, streams, n_members)
     if params.normalise:
-        weights = pg.at_unit_deviation(weights, streams.is_choice)
+        weights = pg.at_unit_deviation(weights, pg.to_go(rewards), streams.is_choice)
     find = _local_way if params.local_steps else _gradient
     return Estimate(find(params, module, streams, weights), 1.0)
 
@@ -198,7 +198,8 @@ def corrected(
         rewards, baseline, log_ratio, streams.is_alive, params.is_per_decision, params.most_ratio
     )
     if params.normalise:
-        scaled = pg.at_unit_deviation(torch.stack((weights, reweighted)), streams.is_choice.expand(2, -1, -1))
+        both, is_choice = torch.stack((weights, reweighted)), streams.is_choice.expand(2, -1, -1)
+        scaled = pg.at_unit_deviation(both, pg.to_go(rewards).expand_as(both), is_choice)
         weights, reweighted = scaled.unbind()
     now = _gradient(params, module, streams, weights)
     then = older_scores.gradient(reweighted / streams.n_streams)

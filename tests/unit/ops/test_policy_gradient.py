@@ -138,9 +138,32 @@ def test_a_clipped_ratio_gains_nothing_more() -> None:
 def test_weights_at_unit_deviation_keep_their_ratios() -> None:
     # living values 1, 3, 5 have the deviation sqrt(8 / 3)
     weights = torch.tensor([[1.0, 3.0], [5.0, 99.0]])
-    found = pg.at_unit_deviation(weights, torch.tensor([[True, True], [True, False]]))
+    found = pg.at_unit_deviation(weights, weights, torch.tensor([[True, True], [True, False]]))
 
     assert found[1, 0].item() == pytest.approx(5.0 / math.sqrt(8.0 / 3.0))
+
+
+@pytest.mark.parametrize("gamma", [0.999, 1.0])
+@pytest.mark.parametrize("reward", [1.0, -0.3])
+def test_equal_episodes_say_nothing_and_one_that_is_a_step_shorter_does(gamma: float, reward: float) -> None:
+    alive = torch.ones(500, 10, dtype=torch.bool)
+    is_shorter = alive.clone()
+    is_shorter[-1, 3] = False
+    found = []
+    for is_alive in (alive, is_shorter):
+        earned = pg.to_go(pg.discounted(torch.full((500, 10), reward), is_alive, gamma))
+        found.append(pg.at_unit_deviation(earned - pg.mean_of_others(earned, is_alive), earned, is_alive))
+
+    assert not found[0].any()  # the sums of 500 rewards differ from their mean in the eighth digit
+    assert found[1][alive & is_shorter].std(correction=0) == pytest.approx(1.0, rel=1e-2)
+    assert (found[1][:-1, 3] * reward < 0.0).all()  # what ends early is blamed, or thanked where steps cost
+
+
+def test_nothing_earned_and_nobody_alive_are_no_division_by_zero() -> None:
+    nothing = torch.zeros(3, 2)
+
+    for is_alive in (torch.ones(3, 2, dtype=torch.bool), torch.zeros(3, 2, dtype=torch.bool)):
+        assert pg.at_unit_deviation(nothing, nothing, is_alive).tolist() == nothing.tolist()
 
 
 def test_ratios_multiply_from_the_start_and_stop_with_the_stream() -> None:
