@@ -42,9 +42,18 @@ JUDGING_SEED = 7_001
 EPISODE_STEPS = 50
 BOX = {"scenario.params.agents": "central", "scenario.params.decision.kind": "box"}
 REPLAY: dict[str, Any] = {"algorithm.gamma": 0.9, "n_worlds": 8, "algorithm.updates_per_step": 0.2}
+POLICY_GRADIENT = {  # of run/multiuser_10
+    "fragment_steps": 50,
+    "learning_rate": 0.002,
+    "final_learning_rate": 0.0002,
+    "gamma": 0.9,
+    "entropy_coeff": 0.01,
+    "minibatch_rows": 1000,
+    "epochs": 8,
+}
 LEARNERS: dict[str, dict[str, Any]] = {
     "ippo": {},
-    "mappo": {"algorithm.name": "mappo"},
+    "mappo": {"algorithm": {"name": "mappo", **POLICY_GRADIENT}},
     "sac": {"algorithm": {"name": "sac"}, **REPLAY, "scenario.params.reward.team": False},
     "ddpg": {"algorithm": {"name": "ddpg"}, **REPLAY, "scenario.params.reward.team": False},
     "ddpg, box": {"algorithm": {"name": "ddpg"}, **REPLAY, **BOX},

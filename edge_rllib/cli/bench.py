@@ -15,6 +15,7 @@ _MODULES = {
     "joint_update": "joint_update",
     "explaboff": "explaboff",
     "federated": "federated",
+    "collective": "collective",
 }
 _WITHOUT_RAY = ("world", "simulators", "joint_update", "federated")
 
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "what",
         choices=list(_MODULES),
         help="worlds alone or beside other simulators, sampling, training, one joint update, ExplabOff's training, "
-        "clients of federated training",
+        "clients of federated training, the population of collective training",
     )
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder for bench/WHAT.json")
 

@@ -6,10 +6,12 @@ Axes: P members, d numbers of a policy.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
+from scipy.linalg.blas import saxpy
 
 from edge_rllib.algorithms import checks
 from envs.arrays import F4, F8
@@ -22,7 +24,7 @@ class Members(NamedTuple):
 
     fitness: F8  # (P,) higher is better
     n_steps: F8  # (P,) env steps of the generation
-    vectors: F4  # (P, d)
+    vectors: Sequence[F4]  # P of (d,)
 
 
 class Joined(NamedTuple):
@@ -39,7 +41,10 @@ class JoiningRule(ABC):
     def __call__(self, members: Members) -> Joined:
         """Return what members make together."""
         weights = self.weights(members)
-        mean = (weights[:, None] * members.vectors).sum(0).astype(np.float32)
+        mean = np.zeros(len(members.vectors[0]), np.float32)
+        for weight, vector in zip(weights, members.vectors, strict=True):
+            if weight:
+                mean = saxpy(vector, mean, a=weight)  # in place
         return Joined(mean, self.spread(members, weights, mean), weights)
 
     @abstractmethod
@@ -164,8 +169,11 @@ class Cem(JoiningRule):
 
     def spread(self, members: Members, weights: F8, mean: F4) -> F4:
         """Return the elites' deviation (d,), and a little."""
-        variance = (weights[:, None] * np.square(members.vectors - mean)).sum(0)
-        return np.sqrt(variance + LEAST_STD**2).astype(np.float32)
+        variance = np.full(len(mean), LEAST_STD**2, np.float32)
+        for weight, vector in zip(weights, members.vectors, strict=True):
+            if weight:
+                variance = saxpy(np.square(vector - mean), variance, a=weight)
+        return np.sqrt(variance)
 
 
 @dataclass(frozen=True)

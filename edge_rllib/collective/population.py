@@ -133,13 +133,14 @@ class Population:
 
     def offer(self, site: str) -> Offer | None:
         """Return what a site may take over; None before there is a policy, or where the rule has nothing for it."""
-        if self._joined is None or self._members is None:
+        if self._members is None:
             return None
         names, members = self._members
+        joined = self._join_members(members)
         me = names.index(site) if site in names else None
         # the same whoever asks first
         generator = np.random.default_rng(key_from_seed(self._seed, f"offer {self.version} {site}"))
-        vector = self.rule.offer(members, self._joined, me, generator)
+        vector = self.rule.offer(members, joined, me, generator)
         if vector is None:
             return None
         self.counts["pulls"] += 1
@@ -158,9 +159,16 @@ class Population:
 
     def weights(self) -> dict[str, float]:
         """Return the weights of members in the present policy."""
-        if self._joined is None or self._members is None:
+        if self._members is None:
             return {}
-        return dict(zip(self._members[0], self._joined.weights.tolist(), strict=True))
+        names, members = self._members
+        return dict(zip(names, self.rule.weights(members).tolist(), strict=True))
+
+    def _join_members(self, members: Members) -> Joined:
+        """Return what the members make, worked out when it is first asked for: pushes may come faster than pulls."""
+        if self._joined is None:
+            self._joined = self.rule(members)
+        return self._joined
 
     def fitness(self) -> dict[str, float]:
         """Return what each member sent last."""
@@ -208,10 +216,10 @@ class Population:
         members = Members(
             np.array([entry.fitness for entry in entries]),
             np.array([float(entry.n_steps) for entry in entries]),
-            np.stack([entry.vector for entry in entries]),
+            tuple(entry.vector for entry in entries),
         )
         self._members = tuple(entry.site for entry in entries), members
-        self._joined = self.rule(members)
+        self._joined = None
         errors = np.array([entry.fitness_error for entry in entries])
         self._error = float(np.sqrt(np.square(errors).sum()) / len(errors))
         self.version += 1
@@ -228,7 +236,6 @@ class Population:
             "entries": {site: tuple(entry) for site, entry in self._entries.items()},
             "seen": dict(self._seen),
             "members": None if members is None else (names, tuple(members)),
-            "joined": None if self._joined is None else tuple(self._joined),
             "error": self._error,
             "is_waiting": self._first_push_s is not None,
         }
@@ -246,6 +253,6 @@ class Population:
         self._seen = dict(state["seen"])
         members = state["members"]
         self._members = None if members is None else (tuple(members[0]), Members(*members[1]))
-        self._joined = None if state["joined"] is None else Joined(*state["joined"])
+        self._joined = None
         self._error = state["error"]
         self._first_push_s = now_s if state["is_waiting"] else None
