@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from edge_rllib.testbed.errors import FrameError
 from edge_rllib.testbed.frames import Channel, Frame
 from edge_rllib.testbed.lanes import Done, Job, Lanes, StageTime
 from edge_rllib.testbed.meter import LOCAL, StageRecord, TaskRecord, parts, stage_records
@@ -330,7 +329,5 @@ def run(control: Channel, setup: dict[str, Any], token: bytes) -> None:
         lanes.start(device.events.put, frame_cpu_s, device.is_useless)
         control.send("ready", frame_cpu_s=frame_cpu_s, frame_bytes=frame_bytes)
         device.run()
-    except FrameError as error:
-        log.warning("a frame of the controller cannot be used: %s", error)
     finally:
         lanes.close()

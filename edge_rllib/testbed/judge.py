@@ -60,6 +60,7 @@ def summary(scenario: BedScenario, played: Played) -> dict[str, Any]:
         "sent_bytes_per_task": sum(task.sent_bytes for task in tasks) / n_tasks,
         "cpu_s_per_frame": _cpu_s_per_frame(finished),
         "device_speed_frac": _device_speed_frac(scenario, finished),
+        "server_speed_frac": _server_speed_frac(scenario, finished),
         "precision": counts.precision,
         "recall": counts.recall,
         "refused_targets": played.n_refused,
@@ -100,11 +101,13 @@ def text(figures: Mapping[str, Any]) -> str:
         f"late {100 * figures['late_frac']:.1f} %, cost a task {figures['cost_per_task']:.4f}, "
         f"precision {figures['precision']:.2f}, recall {figures['recall']:.2f}",
     ]
-    if figures["device_speed_frac"] < TOO_SLOW_FRAC:
-        lines.append(
-            f"devices had {100 * figures['device_speed_frac']:.0f} % of the speed that was asked for: the machine was "
-            "too busy for these figures to mean much; try again, or a larger --scale"
-        )
+    for place in ("device", "server"):
+        had_frac = figures[f"{place}_speed_frac"]
+        if had_frac < TOO_SLOW_FRAC:
+            lines.append(
+                f"{place}s had {100 * had_frac:.0f} % of the speed that was asked for: the machine was too busy for these "
+                "figures to mean much; try again, or a larger --scale"
+            )
     if figures["lost_processes"]:
         lines.append(f"{figures['lost_processes']} processes were lost on the way; see the log of the run")
     return "\n".join(lines)
@@ -133,6 +136,22 @@ def _device_speed_frac(scenario: BedScenario, tasks: Sequence[TaskRecord]) -> fl
             if stage.place == "device":
                 used_s += stage.cpu_s
                 allowed_s += (stage.end_s - stage.start_s) * scenario.cores_of(task.device)
+    return used_s / allowed_s if allowed_s else float("nan")
+
+
+def _server_speed_frac(scenario: BedScenario, tasks: Sequence[TaskRecord]) -> float:
+    """Return the same for servers, whose lanes share cores or have an equal part each while they work."""
+    used_s = allowed_s = 0.0
+    for number, server in enumerate(scenario.servers):
+        stages = [s for task in tasks if task.target == number + 1 for s in task.stages if s.place == "server"]
+        used_s += sum(stage.cpu_s for stage in stages)
+        edges = sorted([(stage.start_s, 1) for stage in stages] + [(stage.end_s, -1) for stage in stages])
+        busy, last_s = 0, 0.0
+        for at_s, change in edges:
+            is_shared = server.discipline == "processor_sharing"
+            cores = min(server.cores, busy) if is_shared else busy * server.cores / server.n_lanes
+            allowed_s += cores * (at_s - last_s)
+            busy, last_s = busy + change, at_s
     return used_s / allowed_s if allowed_s else float("nan")
 
 

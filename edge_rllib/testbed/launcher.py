@@ -21,6 +21,7 @@ from typing import Any
 
 from edge_rllib.testbed.errors import SetupError
 from edge_rllib.testbed.forking import fork
+from envs.errors import EdgeError
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +105,10 @@ def _start(bodies: dict[str, Any], request: dict[str, Any]) -> int:
     def body() -> None:
         os.setpgrp()  # so that it can be ended together with its lanes
         _rename(name)
-        bodies[request["role"]](request["host"], request["port"], bytes.fromhex(request["token"]), request["index"])
+        try:
+            bodies[request["role"]](request["host"], request["port"], bytes.fromhex(request["token"]), request["index"])
+        except EdgeError as error:
+            log.error("%s ends: %s: %s", name, type(error).__name__, error)
 
     child = fork(body, keep=())
     with contextlib.suppress(OSError):  # the child was quicker; either of the two must have done it before it is ended

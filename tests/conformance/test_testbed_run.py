@@ -23,6 +23,7 @@ from edge_rllib.testbed import run as testbed
 from edge_rllib.testbed.errors import SetupError
 from edge_rllib.testbed.gathering import Gathering
 from edge_rllib.testbed.ground import MACHINES
+from edge_rllib.testbed.launcher import Launcher
 from edge_rllib.testbed.listening import LOOPBACK, call
 from edge_rllib.testbed.params import BedScenario
 from edge_rllib.testbed.policies import load_policy
@@ -324,3 +325,29 @@ def test_probe_prints_a_line_for_each_tier(capsys: pytest.CaptureFixture[str]) -
     assert main(["testbed", "probe"]) == 0
 
     assert [line[:7] for line in capsys.readouterr().out.splitlines()] == ["tier 0:", "tier 1:", "tier 2:"]
+
+
+@pytest.mark.slow
+def test_process_that_cannot_be_what_it_should_ends_the_run_with_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server_setup = testbed.Ground.server_setup
+    monkeypatch.setattr(
+        testbed.Ground, "server_setup", lambda self, server: {**server_setup(self, server), "work": [80, "none"]}
+    )
+
+    with pytest.raises(SetupError, match="server 0 has ended while it got ready; see the log of the run"):
+        play(tiny(), "edge", tmp_path)
+
+    log = (tmp_path / testbed.LOG).read_text(encoding="utf-8")
+    assert "server-0 ends: UnknownName: no detector named 'none'" in log.replace(" server-0 server-0", " server-0")
+    assert "Traceback" not in log
+
+
+@pytest.mark.slow
+def test_launcher_that_has_ended_is_told(tmp_path: Path) -> None:
+    launcher = Launcher(tmp_path / "log.txt")
+    launcher.close()
+
+    with pytest.raises(SetupError, match="the launcher has ended before it started device 0"):
+        launcher.start("device", 0, LOOPBACK, 1, b"token")

@@ -15,6 +15,8 @@ from edge_rllib.testbed.errors import SetupError
 
 PERIOD_US = 10_000  # a quota is refilled so often: 25 % of a core is 2.5 ms of every 10
 LEAST_QUOTA_US = 1_000  # the kernel refuses less
+# The highest that there is: what the quotas allow is had against everything else that the machine does.
+_WEIGHT_V2, _SHARES_V1 = 10_000, 262_144
 PREFIX = "edge_rllib_"
 MOUNTS = Path("/proc/mounts")
 
@@ -33,6 +35,9 @@ class CpuGroups:
         if is_v2:
             for folder in (cpu, cpu / name):
                 _write(folder / "cgroup.subtree_control", "+cpu")
+            _write(cpu / name / "cpu.weight", str(_WEIGHT_V2))
+        else:
+            _write(cpu / name / "cpu.shares", str(_SHARES_V1))
 
     @property
     def version(self) -> int:

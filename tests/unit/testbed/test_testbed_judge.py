@@ -118,6 +118,8 @@ def test_summary_by_hand() -> None:
     assert figures["by_device"][2]["late_frac"] == 1.0
     # the first stage of both: 0.05 s of CPU in 0.2 s, where 0.12 of a core allows 0.024 s
     assert figures["device_speed_frac"] == pytest.approx(0.05 / 0.024)
+    # both tasks are at the server from 2.3 to 2.8 s and share its one core, of which they use 0.8 s
+    assert figures["server_speed_frac"] == pytest.approx(0.8 / 0.5)
     assert "3 tasks, 2 finished, 1 in flight" in text(figures)
 
 
@@ -126,6 +128,7 @@ def test_run_on_a_machine_that_was_too_busy_says_so() -> None:
 
     assert "too busy" not in text(figures)
     assert "devices had 50 % of the speed that was asked for" in text({**figures, "device_speed_frac": 0.5})
+    assert "servers had 50 % of the speed that was asked for" in text({**figures, "server_speed_frac": 0.5})
 
 
 def test_epochs_tell_what_came_of_their_tasks() -> None:

@@ -221,6 +221,7 @@ def test_second_version_of_control_groups_gets_its_quota(tmp_path: Path) -> None
     assert groups.version == 2
     assert (cpu / "run" / "device" / "cpu.max").read_text() == "2500 10000"
     assert (cpu / "run" / "cgroup.subtree_control").read_text() == "+cpu"
+    assert (cpu / "run" / "cpu.weight").read_text() == "10000"  # the most of version 2
     assert files == [str(cpu / "run" / "device" / "cgroup.procs")]
     (cpu / "run" / "device" / "cpu.stat").write_text("usage_usec 1500000\nuser_usec 1\n")
     assert groups.cpu_s("device") == 1.5
@@ -240,6 +241,7 @@ def test_first_version_of_control_groups_gets_its_quota(tmp_path: Path) -> None:
     assert groups.version == 1
     assert (cpu / "run" / "device" / "cpu.cfs_quota_us").read_text() == "1000"
     assert (cpu / "run" / "device" / "cpu.cfs_period_us").read_text() == "10000"
+    assert (cpu / "run" / "cpu.shares").read_text() == "262144"  # the most of version 1
     (accounting / "run" / "device" / "cpuacct.usage").write_text("2000000000\n")
     assert groups.cpu_s("device") == 2.0
 
