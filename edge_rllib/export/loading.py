@@ -30,7 +30,7 @@ def load(folder: str | Path, runtime: str = "auto") -> ExportedPolicy:
     has_runtime = find_spec("onnxruntime") is not None
     if runtime == onnx_policy.RUNTIME and not has_runtime:
         raise PolicyError('onnxruntime is not installed: pip install "edge-rllib[onnx]", or take the runtime numpy')
-    if runtime == numpy_policy.RUNTIME or not manifest.has_onnx:
+    if runtime == numpy_policy.RUNTIME or (runtime == "auto" and not manifest.has_onnx):
         return numpy_policy.of_manifest(folder, manifest)
     if has_runtime:
         return onnx_policy.of_manifest(folder, manifest)
