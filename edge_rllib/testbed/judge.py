@@ -105,8 +105,8 @@ def text(figures: Mapping[str, Any]) -> str:
         had_frac = figures[f"{place}_speed_frac"]
         if had_frac < TOO_SLOW_FRAC:
             lines.append(
-                f"{place}s had {100 * had_frac:.0f} % of the speed that was asked for: the machine was too busy for these "
-                "figures to mean much; try again, or a larger --scale"
+                f"{place}s had {100 * had_frac:.0f} % of the speed that was asked for: the machine was too busy for "
+                "these figures to mean much; try again, or a larger --scale"
             )
     if figures["lost_processes"]:
         lines.append(f"{figures['lost_processes']} processes were lost on the way; see the log of the run")
