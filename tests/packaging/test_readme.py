@@ -23,6 +23,8 @@ DOCUMENTS = [
     "docs/explaboff.md",
     "docs/federated.md",
     "docs/testbed.md",
+    "docs/collective.md",
+    "docs/multiuser_world.md",
 ]
 TABLE = re.compile(r"<!-- names:.*?-->\n(.*?)<!-- end of names -->", re.DOTALL)
 REGISTERED = (
@@ -40,14 +42,17 @@ REGISTERED = (
     "graph",
     "scheduler",
     "speed_profile",
+    "joining_rule",
+    "mutator",
+    "pull_rule",
 )
-FILES = ("scenario", "run", "search")
+FILES = ("scenario", "run", "search", "testbed")
 
 
 def expected_table() -> str:
     """Return the table of names; paste it into README when it has changed."""
     found = {kind: config_names(kind) for kind in FILES} | {kind: names(kind) for kind in REGISTERED}
-    order = ("scenario", *REGISTERED, "run", "search")
+    order = ("scenario", *REGISTERED, "run", "search", "testbed")
     rows = [f"| {kind} | {' '.join(f'`{name}`' for name in found[kind])} |\n" for kind in order]
     return "| kind | names |\n|---|---|\n" + "".join(rows)
 
