@@ -7,6 +7,7 @@ process that made it, so what a killed run left behind is found and removed by t
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,8 @@ from pathlib import Path
 from edge_rllib.testbed.errors import SetupError
 
 PERIOD_US = 10_000  # a quota is refilled so often: 25 % of a core is 2.5 ms of every 10
-LEAST_QUOTA_US = 1_000  # the kernel refuses less
+LEAST_QUOTA_US = 1_000  # the kernel refuses less, so small shares have longer periods
+MOST_PERIOD_US = 1_000_000  # the kernel refuses more
 # The highest that there is: what the quotas allow is had against everything else that the machine does.
 _WEIGHT_V2, _SHARES_V1 = 10_000, 262_144
 PREFIX = "edge_rllib_"
@@ -46,14 +48,15 @@ class CpuGroups:
 
     def add(self, group: str, cores: float) -> list[str]:
         """Make a group that gets so many cores at most, and return the files into which a process writes its id."""
-        quota_us = max(LEAST_QUOTA_US, round(cores * PERIOD_US))
+        period_us = min(MOST_PERIOD_US, max(PERIOD_US, math.ceil(LEAST_QUOTA_US / cores)))
+        quota_us = max(LEAST_QUOTA_US, round(cores * period_us))
         for root in self._roots:
             self._make(root / self._name / group)
         self._groups.append(group)
         if self.is_v2:
-            _write(self._cpu / group / "cpu.max", f"{quota_us} {PERIOD_US}")
+            _write(self._cpu / group / "cpu.max", f"{quota_us} {period_us}")
         else:
-            _write(self._cpu / group / "cpu.cfs_period_us", str(PERIOD_US))
+            _write(self._cpu / group / "cpu.cfs_period_us", str(period_us))
             _write(self._cpu / group / "cpu.cfs_quota_us", str(quota_us))
         return [str(root / self._name / group / "cgroup.procs") for root in self._roots]
 

@@ -237,10 +237,10 @@ def test_first_version_of_control_groups_gets_its_quota(tmp_path: Path) -> None:
 
     groups.add("device", 0.01)
 
-    # 1 % would be 100 microseconds; the kernel takes no less than 1,000
+    # 1 % of 10,000 microseconds is 100, and the kernel takes no less than 1,000: that is 1 % of 100,000
     assert groups.version == 1
     assert (cpu / "run" / "device" / "cpu.cfs_quota_us").read_text() == "1000"
-    assert (cpu / "run" / "device" / "cpu.cfs_period_us").read_text() == "10000"
+    assert (cpu / "run" / "device" / "cpu.cfs_period_us").read_text() == "100000"
     assert (cpu / "run" / "cpu.shares").read_text() == "262144"  # the most of version 1
     (accounting / "run" / "device" / "cpuacct.usage").write_text("2000000000\n")
     assert groups.cpu_s("device") == 2.0
