@@ -26,6 +26,7 @@ class Ground:
         self._scenario = scenario
         self._groups = cgroups.open_groups() if tier >= 1 else None
         self._named: list[str] = []
+        self._cables: Cables | None = None
         try:
             self._cables = Cables(scenario.n_devices, scenario.n_servers) if tier >= 2 else None
             for device in range(scenario.n_devices if self._cables else 0):
@@ -127,8 +128,7 @@ class Ground:
         """Remove groups and cables; their processes have ended."""
         if self._groups is not None:
             self._groups.close()
-        if getattr(self, "_cables", None) is not None:
-            assert self._cables is not None
+        if self._cables is not None:
             self._cables.close()
 
     def __enter__(self) -> Ground:

@@ -34,8 +34,12 @@ class Cables:
         self._octet = free_octet(_output("ip", "-4", "-o", "addr"), os.getpid())
         self._names = [f"{PREFIX}{os.getpid()}d{device}" for device in range(n_devices)]
         self._n_servers = n_servers
-        for device in range(n_devices):
-            self._add(device)
+        try:
+            for device in range(n_devices):
+                self._add(device)
+        except SetupError:
+            self.close()
+            raise
 
     def namespace(self, device: int) -> str:
         """Return the name of a device's namespace."""

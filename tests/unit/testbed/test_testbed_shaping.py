@@ -366,3 +366,32 @@ def test_control_group_of_this_machine_counts_cpu_time_and_goes_away() -> None:
     finally:
         groups.close()
     assert not Path(files[0]).exists()
+
+
+def test_cables_that_cannot_all_be_laid_are_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[tuple[str, ...]] = []
+
+    def output(*command: str, is_checked: bool = True) -> str:
+        commands.append(command)
+        if command[:3] == ("ip", "netns", "add") and command[3].endswith("d1"):
+            raise SetupError("no more namespaces")
+        return ""
+
+    monkeypatch.setattr(namespaces, "_output", output)
+
+    with pytest.raises(SetupError, match="no more namespaces"):
+        namespaces.Cables(2, 1)
+
+    name = f"ertb{os.getpid()}d0"
+    assert ("ip", "netns", "add", name) in commands
+    assert ("ip", "netns", "del", name) in commands
+
+
+@pytest.mark.parametrize(
+    ("rate_bps", "burst"), [(2e6, "6000"), (1e9, "625000")]
+)  # four packets at least; what 5 ms bring
+def test_kernel_bucket_holds_some_packets(rate_bps: float, burst: str) -> None:
+    words = namespaces._bucket(rate_bps)
+
+    assert words[:2] == ("tbf", "rate")
+    assert words[words.index("burst") + 1] == burst
