@@ -11,6 +11,7 @@ from typing import Any, Literal
 from edge_rllib.algorithms import checks
 from edge_rllib.algorithms.off_policy import OffPolicyParams
 from edge_rllib.algorithms.settings import RunSettings
+from edge_rllib.collective.actors import ActorTeam
 from edge_rllib.collective.algorithm import Collective
 from edge_rllib.collective.experience import ExperienceParams
 from edge_rllib.collective.joining import JoiningRule
@@ -19,7 +20,7 @@ from edge_rllib.collective.mutation import Mutator
 from edge_rllib.collective.population import Mode, Population
 from edge_rllib.collective.pulling import PullRule
 from edge_rllib.collective.site import Site, SiteParams
-from edge_rllib.collective.teams import ActorTeam, LocalTeam, Team
+from edge_rllib.collective.teams import LocalTeam, Team
 from edge_rllib.config.load import load_rule, load_scenario
 from edge_rllib.config.parts import load_part
 from edge_rllib.config.source import Source

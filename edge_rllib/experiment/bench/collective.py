@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import ray
 
+from edge_rllib.collective.actors import Far, PopulationServer
 from edge_rllib.collective.joining import Elites
 from edge_rllib.collective.population import Entry, Mode, Population
-from edge_rllib.collective.teams import Far, PopulationServer
 from edge_rllib.collective.vectors import Layout
 from edge_rllib.experiment.bench.table import Row
 
