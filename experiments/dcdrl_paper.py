@@ -96,7 +96,10 @@ def cells_of(part: str, seeds: Sequence[int], steps: int) -> dict[str, list[Cell
         common = {
             "scenario": "multiuser_sites_10",
             "scenario.params.reward.team": False,
-            "algorithm": {"name": "collective", "learner": {"name": "sac", "gamma": 0.9}},
+            "algorithm": {
+                "name": "collective",
+                "learner": {"name": "sac", "gamma": 0.9, "minibatch_steps": 128, "updates_per_step": 0.1},
+            },
             "algorithm.n_sites": N_SITES,
             "algorithm.topology_seeds": "own",
             "algorithm.fitness_rule": "local",
