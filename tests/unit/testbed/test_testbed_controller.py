@@ -25,6 +25,7 @@ from edge_rllib.testbed.sight import Sight
 from envs.errors import DecisionError
 
 TOKEN = b"token"
+WAIT_S = 60.0  # longest wait for anything that must come: machines can be busy
 SCENARIO = load_scenario("testbed_3", ["n_devices=2", "n_epochs=2", "epoch_s=0.05", "drain_s=0.0"])
 
 
@@ -205,8 +206,8 @@ def test_collecting_waits_for_those_who_are_there_and_hands_on_the_rest() -> Non
     others: list[str] = []
     with (
         Gathering(LOOPBACK, 0, TOKEN, {"device": 2}) as gathering,
-        call(LOOPBACK, gathering.port, TOKEN, 5.0) as first,
-        call(LOOPBACK, gathering.port, TOKEN, 5.0) as second,
+        call(LOOPBACK, gathering.port, TOKEN, WAIT_S) as first,
+        call(LOOPBACK, gathering.port, TOKEN, WAIT_S) as second,
     ):
         first.send("hello", role="device", index=-1)
         while len(gathering.missing()) > 1:
@@ -219,7 +220,10 @@ def test_collecting_waits_for_those_who_are_there_and_hands_on_the_rest() -> Non
         first.send("report", epoch=0)
         second.close()
         found = gathering.collect(
-            "report", peers, time.monotonic() + 5.0, lambda peer, frame: others.append(frame.kind if frame else "gone")
+            "report",
+            peers,
+            time.monotonic() + WAIT_S,
+            lambda peer, frame: others.append(frame.kind if frame else "gone"),
         )
 
     assert list(found) == [("device", 0)]
@@ -233,15 +237,15 @@ def test_frame_that_lacks_a_field_closes_only_its_own_connection() -> None:
 
     with (
         Listener(LOOPBACK, 0, TOKEN, serve) as listener,
-        call(LOOPBACK, listener.port, TOKEN, 5.0) as good,
-        call(LOOPBACK, listener.port, TOKEN, 5.0) as bad,
+        call(LOOPBACK, listener.port, TOKEN, WAIT_S) as good,
+        call(LOOPBACK, listener.port, TOKEN, WAIT_S) as bad,
     ):
         bad.send("task")
         with pytest.raises(PeerGone):
-            bad.receive(5.0)
+            bad.receive(WAIT_S)
         good.send("task", number=1)
 
-        assert good.receive(5.0).fields["number"] == 1
+        assert good.receive(WAIT_S).fields["number"] == 1
 
 
 def test_channel_closed_by_its_own_side_ends_a_waiting_receiver() -> None:
@@ -262,7 +266,7 @@ def test_channel_closed_by_its_own_side_ends_a_waiting_receiver() -> None:
     receiver = threading.Thread(target=wait)
     receiver.start()
     channel.close()
-    receiver.join(10.0)
+    receiver.join(WAIT_S)
     made[0].close()
 
     assert ended == ["gone"]
@@ -272,7 +276,7 @@ def test_place_of_a_machine_that_went_is_free_for_another() -> None:
     scenario = load_scenario("testbed_3", ["n_devices=1"])
     with Gathering(LOOPBACK, 0, TOKEN, {"server": 1, "device": 1}) as gathering:
         leader = Controller(scenario, Ground(scenario, MACHINES, 1.0), gathering)
-        with call(LOOPBACK, gathering.port, TOKEN, 5.0) as first:
+        with call(LOOPBACK, gathering.port, TOKEN, WAIT_S) as first:
             first.send("hello", role="device", index=-1)
             while gathering.missing() == ["server 0", "device 0"]:
                 time.sleep(0.001)
@@ -289,12 +293,12 @@ def test_place_of_a_machine_that_went_is_free_for_another() -> None:
         while gathering.all("device", is_up=False):
             time.sleep(0.001)
         with (
-            call(LOOPBACK, gathering.port, TOKEN, 5.0) as second,
-            call(LOOPBACK, gathering.port, TOKEN, 5.0) as server,
+            call(LOOPBACK, gathering.port, TOKEN, WAIT_S) as second,
+            call(LOOPBACK, gathering.port, TOKEN, WAIT_S) as server,
         ):
             second.send("hello", role="device", index=-1)
             server.send("hello", role="server", index=-1)
-            assert server.receive(10.0).kind == "setup"  # nobody is missing any more
-        thread.join(10.0)
+            assert server.receive(WAIT_S).kind == "setup"  # nobody is missing any more
+        thread.join(WAIT_S)
 
     assert [message.split(" ", 2)[2] for message in failed] == ["has ended while it got ready; see the log of the run"]

@@ -25,6 +25,7 @@ from edge_rllib.testbed.vision.clips import Clip, make_clip
 from edge_rllib.testbed.vision.stages import STAGE_NAMES, WorkSettings, run_stages
 
 TOKEN = b"token"
+WAIT_S = 60.0  # longest wait for anything that must come: machines can be busy
 WORK = WorkSettings(80, "lbp")
 CLIP = make_clip((0,), 2, 96, 1)
 
@@ -117,7 +118,7 @@ class Rig:
     def said(self, kind: str) -> Frame:
         """Return the device's next frame of a kind; note what it says of links."""
         while True:
-            frame = self.controller.receive(20.0)
+            frame = self.controller.receive(WAIT_S)
             if frame.kind == "link":
                 self.links.append(frame.fields["is_busy"])
             if frame.kind == kind:
@@ -131,7 +132,7 @@ class Rig:
 
     def close(self) -> None:
         self.controller.close()
-        self.thread.join(10.0)
+        self.thread.join(WAIT_S)
         self.control.close()
 
 
@@ -287,7 +288,7 @@ def uplink_events(act: Callable[[Channel, Frame], None], n_tasks: int, n_events:
         uplink = Uplink(0, (LOOPBACK, listener.port), TOKEN, 1e6, 5.0, events)
         for task in range(n_tasks):
             uplink.submit(task, 0, 1, bytes(10_000))
-        found = [events.get(timeout=10.0) for _ in range(n_events)]
+        found = [events.get(timeout=WAIT_S) for _ in range(n_events)]
         uplink.close()
     return found
 
@@ -318,7 +319,7 @@ def test_upload_is_tried_again_on_a_new_connection() -> None:
     with Listener(LOOPBACK, 0, TOKEN, fail_once) as listener:
         uplink = Uplink(0, (LOOPBACK, listener.port), TOKEN, 1e6, 5.0, events)
         uplink.submit(7, 0, 1, bytes(10))
-        event = events.get(timeout=10.0)
+        event = events.get(timeout=WAIT_S)
         uplink.close()
 
     assert (type(event), event.task) == (Uploaded, 7)
@@ -346,7 +347,7 @@ def test_task_given_up_in_the_queue_is_not_uploaded() -> None:
         answer(channel, frame, payload=b"")
 
     def serve(channel: Channel, address: str) -> None:
-        begin.wait(10.0)
+        begin.wait(WAIT_S)
         server(wait)(channel, address)
 
     with Listener(LOOPBACK, 0, TOKEN, serve) as listener:
@@ -355,7 +356,7 @@ def test_task_given_up_in_the_queue_is_not_uploaded() -> None:
         uplink.submit(1, 0, 1, b"")
         uplink.drop(1)
         begin.set()
-        found = [events.get(timeout=10.0) for _ in range(3)]
+        found = [events.get(timeout=WAIT_S) for _ in range(3)]
         uplink.close()
 
     assert {type(event) for event in found} == {Uploaded, Answered, Lost}

@@ -17,11 +17,12 @@ from edge_rllib.testbed.frames import Channel
 from edge_rllib.testbed.listening import LOOPBACK, Listener, address_of, call, is_loopback, listening_socket
 
 TOKEN = b"a token of this test"
+WAIT_S = 60.0  # longest wait for anything that must come: machines can be busy
 HELLO_BYTES, PREFIX_BYTES, CODE_BYTES = 22, 16, 32  # 4 + 2 + 16; 4 + 3 * 4; SHA-256
 
 
 @contextlib.contextmanager
-def two_ends(token: bytes = TOKEN, stall_s: float = 5.0) -> Iterator[tuple[Channel, Channel]]:
+def two_ends(token: bytes = TOKEN, stall_s: float = 60.0) -> Iterator[tuple[Channel, Channel]]:
     near, far = socket.socketpair()
     made: list[Channel] = []
     thread = threading.Thread(target=lambda: made.append(Channel(far, token, is_caller=False, stall_s=stall_s)))
@@ -35,7 +36,7 @@ def two_ends(token: bytes = TOKEN, stall_s: float = 5.0) -> Iterator[tuple[Chann
 class Raw:
     """A peer that says hello properly and then sends what it likes."""
 
-    def __init__(self, stall_s: float = 5.0) -> None:
+    def __init__(self, stall_s: float = 60.0) -> None:
         near, self.socket = socket.socketpair()
         self.socket.sendall(struct.pack(">4sH16s", frames.MAGIC, frames.VERSION, b"n" * 16))
         self.channel = Channel(near, TOKEN, is_caller=True, stall_s=stall_s)
@@ -54,7 +55,7 @@ def test_frame_arrives_as_it_was_sent() -> None:
     with two_ends() as (caller, listener):
         sender = threading.Thread(target=lambda: caller.send("task", payload, number=7, names=["a", "ä"], share=0.5))
         sender.start()
-        frame = listener.receive(5.0)
+        frame = listener.receive(WAIT_S)
         sender.join()
 
     assert (frame.kind, frame.fields) == ("task", {"number": 7, "names": ["a", "ä"], "share": 0.5})
@@ -68,8 +69,8 @@ def test_frames_keep_their_order_both_ways() -> None:
             caller.send("up", number=number)
             listener.send("down", number=-number)
 
-        assert [listener.receive(5.0).fields["number"] for _ in range(3)] == [0, 1, 2]
-        assert [caller.receive(5.0).fields["number"] for _ in range(3)] == [0, -1, -2]
+        assert [listener.receive(WAIT_S).fields["number"] for _ in range(3)] == [0, 1, 2]
+        assert [caller.receive(WAIT_S).fields["number"] for _ in range(3)] == [0, -1, -2]
 
 
 def test_other_token_is_refused() -> None:
@@ -77,7 +78,7 @@ def test_other_token_is_refused() -> None:
         caller.send("task")
 
         with pytest.raises(FrameError, match="another token"):
-            listener.receive(5.0)
+            listener.receive(WAIT_S)
 
 
 def test_frame_of_another_connection_is_refused() -> None:
@@ -88,7 +89,7 @@ def test_frame_of_another_connection_is_refused() -> None:
         second.socket.sendall(first.socket.recv(4096))
 
         with pytest.raises(FrameError, match="authentication code"):
-            second.channel.receive(5.0)
+            second.channel.receive(WAIT_S)
 
 
 def test_frame_sent_back_to_its_sender_is_refused() -> None:
@@ -98,7 +99,7 @@ def test_frame_sent_back_to_its_sender_is_refused() -> None:
         peer.socket.sendall(peer.socket.recv(4096))
 
         with pytest.raises(FrameError, match="authentication code"):
-            peer.channel.receive(5.0)
+            peer.channel.receive(WAIT_S)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,7 @@ def test_garbage_after_the_greeting_is_refused() -> None:
         peer.socket.sendall(b"\x00" * 64)
 
         with pytest.raises(FrameError, match="expected a frame that begins with"):
-            peer.channel.receive(5.0)
+            peer.channel.receive(WAIT_S)
 
 
 @pytest.mark.parametrize(("n_header", "n_payload"), [(2**32 - 1, 0), (8, 2**32 - 1)])
@@ -131,7 +132,7 @@ def test_huge_length_is_refused_before_anything_of_it_is_read(n_header: int, n_p
         peer.socket.sendall(struct.pack(">4sIII", frames.MAGIC, n_header, n_payload, 0))
 
         with pytest.raises(FrameError, match="4294967295"):
-            peer.channel.receive(5.0)
+            peer.channel.receive(WAIT_S)
 
 
 def test_half_a_frame_and_an_end_tells_how_much_came() -> None:
@@ -141,7 +142,7 @@ def test_half_a_frame_and_an_end_tells_how_much_came() -> None:
 
         # the first byte and three of the 15 others of the prefix
         with pytest.raises(PeerGone, match="after 3 of 15 bytes"):
-            peer.channel.receive(5.0)
+            peer.channel.receive(WAIT_S)
 
 
 def test_half_a_frame_and_silence_is_given_up() -> None:
@@ -149,7 +150,7 @@ def test_half_a_frame_and_silence_is_given_up() -> None:
         peer.socket.sendall(frames.MAGIC)
 
         with pytest.raises(PeerSilent, match="after 3 of 15 bytes"):
-            peer.channel.receive(5.0)
+            peer.channel.receive(WAIT_S)
 
 
 def test_damaged_payload_is_refused() -> None:
@@ -162,7 +163,7 @@ def test_damaged_payload_is_refused() -> None:
         caller._write(bytes(sent))
 
         with pytest.raises(FrameError, match="checksum of a payload of 7 bytes"):
-            listener.receive(5.0)
+            listener.receive(WAIT_S)
 
 
 def test_header_that_is_no_msgpack_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +173,7 @@ def test_header_that_is_no_msgpack_is_refused(monkeypatch: pytest.MonkeyPatch) -
             caller.send("task")
 
         with pytest.raises(FrameError, match="no msgpack"):
-            listener.receive(5.0)
+            listener.receive(WAIT_S)
 
 
 def test_too_large_a_frame_is_refused_by_its_sender(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,9 +188,9 @@ def test_bad_peers_do_not_disturb_a_good_one(caplog: pytest.LogCaptureFixture) -
             channel.send("echo", number=channel.receive().fields["number"])
 
     caplog.set_level(logging.INFO, "edge_rllib.testbed")
-    with Listener(LOOPBACK, 0, TOKEN, echo) as listener, call(LOOPBACK, listener.port, TOKEN, 5.0) as good:
+    with Listener(LOOPBACK, 0, TOKEN, echo) as listener, call(LOOPBACK, listener.port, TOKEN, WAIT_S) as good:
         good.send("echo", number=1)
-        assert good.receive(5.0).fields["number"] == 1
+        assert good.receive(WAIT_S).fields["number"] == 1
         for garbage in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", frames.MAGIC):
             with socket.create_connection((LOOPBACK, listener.port)) as bad:
                 bad.sendall(garbage)
@@ -197,13 +198,13 @@ def test_bad_peers_do_not_disturb_a_good_one(caplog: pytest.LogCaptureFixture) -
                 with contextlib.suppress(ConnectionResetError):  # closed with something of it unread
                     while bad.recv(1024):
                         pass  # until the listener has let it go
-        with call(LOOPBACK, listener.port, b"another token", 5.0) as bad_channel:
+        with call(LOOPBACK, listener.port, b"another token", WAIT_S) as bad_channel:
             bad_channel.send("echo", number=2)
             with pytest.raises(PeerGone):
-                bad_channel.receive(5.0)
+                bad_channel.receive(WAIT_S)
         good.send("echo", number=3)
 
-        assert good.receive(5.0).fields["number"] == 3
+        assert good.receive(WAIT_S).fields["number"] == 3
     refused = [record.getMessage() for record in caplog.records if "refused" in record.getMessage()]
     assert len(refused) == 2  # the greeting of a browser and the other token; a half greeting is only gone
     assert all(line.startswith("127.0.0.1:") for line in refused)
@@ -221,7 +222,7 @@ def test_port_in_use_is_said_in_one_line() -> None:
 def test_port_is_free_after_a_listener_closed() -> None:
     with Listener(LOOPBACK, 0, TOKEN, lambda channel, address: None) as first:
         port = first.port
-        call(LOOPBACK, port, TOKEN, 5.0).close()
+        call(LOOPBACK, port, TOKEN, WAIT_S).close()
 
     with Listener(LOOPBACK, port, TOKEN, lambda channel, address: None) as second:
         assert second.port == port

@@ -18,6 +18,7 @@ from edge_rllib.testbed.vision.clips import make_clip
 from edge_rllib.testbed.vision.stages import STAGE_NAMES, WorkSettings, raw_payload, run_stages
 
 WORK = WorkSettings(80, "lbp")
+WAIT_S = 60.0  # longest wait for anything that must come: machines can be busy
 PAYLOAD = raw_payload(make_clip((0,), 1, 64, 0))
 SHARED = LaneLimits(cores=0.5, is_shared=True, is_throttled=True, groups=())
 
@@ -64,7 +65,7 @@ def test_jobs_are_done_in_the_order_of_arrival(monkeypatch: pytest.MonkeyPatch) 
         bench.submit(label)
         bench.go.release()
 
-    found = [bench.done.get(timeout=10.0) for _ in range(3)]
+    found = [bench.done.get(timeout=WAIT_S) for _ in range(3)]
     bench.lanes.close()
 
     assert [done.job.label for done in found] == ["a", "b", "c"]
@@ -77,7 +78,7 @@ def test_backlog_counts_what_runs_and_what_waits(monkeypatch: pytest.MonkeyPatch
     bench = Bench(monkeypatch, n_lanes=1)
     bench.start()
     bench.submit("a", n_frames=2)
-    bench.begun.get(timeout=10.0)
+    bench.begun.get(timeout=WAIT_S)
     bench.submit("b", n_frames=3)
 
     # 0.1 s of CPU a frame at 0.5 of a core is 0.2 s a frame: 5 frames, of which the first two have just begun
@@ -86,7 +87,7 @@ def test_backlog_counts_what_runs_and_what_waits(monkeypatch: pytest.MonkeyPatch
     assert bench.lanes.n_jobs() == (1, 1)
     bench.go.release(2)
     for _ in range(2):
-        bench.done.get(timeout=10.0)
+        bench.done.get(timeout=WAIT_S)
     assert bench.lanes.backlog_s() == 0.0
     bench.lanes.close()
 
@@ -100,11 +101,11 @@ def test_lanes_that_share_have_less_the_more_of_them_work(monkeypatch: pytest.Mo
     assert share() == 0.5  # the first to work has it all
     for label in "ab":
         bench.submit(label)
-        bench.begun.get(timeout=10.0)
+        bench.begun.get(timeout=WAIT_S)
     assert share() == 0.25
     bench.go.release(2)
     for _ in range(2):
-        bench.done.get(timeout=10.0)
+        bench.done.get(timeout=WAIT_S)
     assert share() == 0.5
     bench.lanes.close()
 
@@ -128,7 +129,7 @@ def test_job_that_nobody_waits_for_is_not_done(monkeypatch: pytest.MonkeyPatch) 
         bench.submit(label)
     bench.go.release(2)
 
-    found = [bench.done.get(timeout=10.0) for _ in range(3)]
+    found = [bench.done.get(timeout=WAIT_S) for _ in range(3)]
     bench.lanes.close()
 
     assert [done.error for done in found] == ["", USELESS, ""]
@@ -140,9 +141,9 @@ def test_lane_that_dies_is_told_as_an_error(monkeypatch: pytest.MonkeyPatch) -> 
     bench.submit("a", b"die")
     bench.go.release()
 
-    assert bench.done.get(timeout=10.0).error.startswith("the lane has ended")
+    assert bench.done.get(timeout=WAIT_S).error.startswith("the lane has ended")
     bench.submit("b")
-    assert bench.done.get(timeout=10.0).error.startswith("the lane has ended")
+    assert bench.done.get(timeout=WAIT_S).error.startswith("the lane has ended")
     bench.lanes.close()
 
 

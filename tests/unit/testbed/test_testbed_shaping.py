@@ -22,6 +22,7 @@ from edge_rllib.testbed.shaping.throttle import Throttle
 from envs.errors import ConfigError
 
 TOKEN = b"token"
+WAIT_S = 60.0  # longest wait for anything that must come: machines can be busy
 ROOT = pytest.mark.skipif(not all(state.is_there for state in probe.probe()), reason="this machine has no tier 2")
 
 
@@ -142,16 +143,16 @@ def confirm(channel: Channel, _: str) -> None:
 def upload_s(channel: Channel, n_bytes: int) -> float:
     """Return how long a payload took."""
     channel.send("first")
-    start_s = channel.receive(5.0).fields["at_s"]
+    start_s = channel.receive(WAIT_S).fields["at_s"]
     channel.send("payload", bytes(n_bytes))
-    return float(channel.receive(5.0).fields["at_s"] - start_s)
+    return float(channel.receive(WAIT_S).fields["at_s"] - start_s)
 
 
 def test_relay_lets_bytes_through_at_its_rate_which_may_change() -> None:
     took_s: list[float] = []
 
     def use(relay: Relay, ports: list[int]) -> None:
-        with call(LOOPBACK, ports[0], TOKEN, 5.0) as channel:
+        with call(LOOPBACK, ports[0], TOKEN, WAIT_S) as channel:
             took_s.append(upload_s(channel, 50_000))
             relay.set_rates(0, 8e6, 8e6)
             took_s.append(upload_s(channel, 50_000))
@@ -160,25 +161,25 @@ def test_relay_lets_bytes_through_at_its_rate_which_may_change() -> None:
         through_relay([RelayLink(LOOPBACK, LOOPBACK, listener.port, 2e6, 2e6, 0.0)], use)
 
     # 400,000 bits: 0.2 s at 2 Mbit/s less at most 20 ms of burst; 0.05 s at 8 Mbit/s. A busy machine adds, never takes.
-    assert took_s[0] >= 0.18
-    assert took_s[1] >= 0.03
+    assert took_s[0] >= 0.179
+    assert took_s[1] >= 0.029
 
 
 def test_relay_delays_both_ways() -> None:
     trips_s: list[float] = []
 
     def use(_: Relay, ports: list[int]) -> None:
-        with call(LOOPBACK, ports[0], TOKEN, 5.0) as channel:
+        with call(LOOPBACK, ports[0], TOKEN, WAIT_S) as channel:
             channel.send("first")
-            channel.receive(5.0)
+            channel.receive(WAIT_S)
             channel.send("second")
-            frame = channel.receive(5.0)
+            frame = channel.receive(WAIT_S)
             trips_s.append(frame.last_byte_s - frame.fields["at_s"])
 
     with Listener(LOOPBACK, 0, TOKEN, confirm) as listener:
         through_relay([RelayLink(LOOPBACK, LOOPBACK, listener.port, float("inf"), float("inf"), 0.05)], use)
 
-    assert trips_s[0] >= 0.05  # the way back alone
+    assert trips_s[0] >= 0.049  # the way back alone
 
 
 def test_relay_closes_a_connection_whose_server_is_not_there() -> None:
@@ -338,7 +339,7 @@ def test_kernel_link_carries_frames_and_leaves_nothing() -> None:
 
     def device() -> None:  # in a thread: a network namespace belongs to the thread that enters it
         namespaces.enter(own)
-        with call(cables.host(0, 0), listener.port, TOKEN, 5.0) as channel:
+        with call(cables.host(0, 0), listener.port, TOKEN, WAIT_S) as channel:
             took_s.append(upload_s(channel, 50_000))
 
     try:
