@@ -49,6 +49,7 @@ def federation(collector: str, seed: int) -> Any:
         "algorithm.stealing.chunk_episodes": "auto",
         "algorithm.stealing.part_steps": "auto",
         "algorithm.stealing.emulated_step_s": STEP_S,
+        "algorithm.stealing.limit_s": 600.0,  # a loaded machine takes long to start actors
     }
     return without_ray(algorithm_config(load_run("run/federated_cartpole", values)))
 
@@ -90,6 +91,7 @@ def measured(profiles: dict[str, SpeedProfile], n_rounds: int, seed: int, consol
     before = federation("in_process", seed)
     for _ in track(range(LEARNED_ROUNDS), "learning", console=console):
         before.play()
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray puts its actors behind all other work, by 15
     start_ray(N_CLIENTS)
     learning = federation("actors", seed)
     found: dict[str, Any] = {}

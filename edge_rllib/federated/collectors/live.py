@@ -93,8 +93,8 @@ class LiveRound:
         self.counted: dict[int, Flight] = {}  # by chunk: the flight whose result counts
         self.begun: dict[int, list[Flight]] = {}  # by chunk: the flights whose parts others went on from
         self.begun_s: dict[int, float] = {}  # and the work that these were
-        self.is_moved = False  # whether a chunk was placed anew
         self.heirs: dict[int, int] = {}  # by chunk that was asked for: who goes on with it
+        self.is_moved = False  # whether a chunk was placed anew
         self.n_leases = [0] * len(chunks)
         self.demands_s = [0.0] * len(chunks)
         self.n_steps = 0  # of results that count
