@@ -35,8 +35,8 @@ def latest_return(seed: int, n_rounds: int, **values: Any) -> float:
     ],
 )
 def test_own_steps_learn_with_any_baseline(estimator: dict[str, Any]) -> None:
-    # 300 episodes of each of five clients: 481 to 500, and 407 to 434 with gae_lambda below 1 and a value in which time is
-    # held down like the features
+    # 300 episodes of each of five clients: 481 to 500, and 407 to 434 with gae_lambda below 1 and a value in which time
+    # is held down like the features
     found = [latest_return(seed, 30, n_clients=5, n_faulty=0, **estimator) for seed in (101, 102)]
 
     assert np.mean(found) >= 460.0
