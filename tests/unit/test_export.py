@@ -343,7 +343,7 @@ def test_one_changed_byte_is_noticed(exported, file, runtime):
 
 
 def test_a_folder_without_a_policy_is_refused(tmp_path, exported):
-    with pytest.raises(PolicyError, match="is not an exported policy: it has no policy.json; `edge-rllib export"):
+    with pytest.raises(PolicyError, match=r"is not an exported policy: it has no policy\.json; `edge-rllib export"):
         loading.load(tmp_path)
     with pytest.raises(PolicyError, match="there is no such folder"):
         loading.load(tmp_path / "none")
