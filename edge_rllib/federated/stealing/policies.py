@@ -22,6 +22,7 @@ from edge_rllib.federated.stealing.estimates import Estimates
 from edge_rllib.federated.stealing.network import Network
 from edge_rllib.federated.stealing.whitelist import Whitelist, whitelist
 
+FEWEST_CHUNKS = 4  # of a client in a round, where they take no less than a latency
 Start = Literal["own", "proportional"]
 Amount = Literal["one", "half", "balanced"]
 
@@ -352,7 +353,11 @@ class ChunkPlan:
 
 @dataclass(frozen=True)
 class ChunkSizes:
-    """Keeps the time of a chunk long against messages, and short against the round."""
+    """Keeps the time of a chunk long against messages, and short against the round.
+
+    Where so many latencies would leave less than a few chunks of a client, one latency is enough: else a slow network,
+    or a busy machine, would leave nothing to be stolen.
+    """
 
     least_s: float = 0.02
     most_s: float = 0.2
@@ -382,6 +387,8 @@ class ChunkSizes:
                 f"chunk sizes: step_s = {step_s}, mean_steps = {mean_steps}, latency_s = {latency_s}, "
                 f"n_episodes = {n_episodes}, horizon = {horizon}: expected positive numbers"
             )
-        target_s = self.target_s(latency_s)
-        episodes = min(n_episodes, max(1, math.ceil(target_s / (step_s * mean_steps))))
+        target_s, episode_s = self.target_s(latency_s), step_s * mean_steps
+        short = math.ceil(max(self.least_s, latency_s) / episode_s)
+        most = max(short, math.ceil(n_episodes / FEWEST_CHUNKS))
+        episodes = min(n_episodes, most, max(1, math.ceil(target_s / episode_s)))
         return ChunkPlan(episodes, self.part_steps(step_s, latency_s, episodes, horizon))

@@ -111,9 +111,10 @@ def test_a_chunk_takes_the_time_asked_for(server):
 
 
 def test_a_chunk_takes_ten_times_as_long_as_to_ask_for_it(server):
-    # 2 * 4 ms to ask and be answered: 80 ms instead of 20
+    # 2 * 4 ms to ask and be answered: 80 ms instead of 20, which leaves four chunks of 40 episodes
+    many = {**SIZE, "large_episodes": 40}
     slow, fast = (
-        server(stealing={**VIRTUAL, "delay_s": delay_s, "speed_profile": "constant"}, **SIZE, correction="none")
+        server(stealing={**VIRTUAL, "delay_s": delay_s, "speed_profile": "constant"}, **many, correction="none")
         for delay_s in (0.004, 0.0)
     )
 

@@ -162,6 +162,15 @@ def test_chunks_are_long_against_messages() -> None:
     assert sizes.plan(6e-6, 200.0, 0.005, 4, 500) == ChunkPlan(4, None)
 
 
+def test_slow_messages_leave_something_to_be_stolen() -> None:
+    sizes = ChunkSizes(least_s=0.02, most_s=0.2, latencies=10.0)
+
+    # an episode takes 0.1 s; ten latencies of 1.2 s would be 120 episodes. A quarter of 50 is 13, longer than a latency
+    assert sizes.plan(0.002, 50.0, 1.2, 50, 500).n_episodes == 13
+    # a quarter of 20 is 5, shorter than a latency of 12 episodes
+    assert sizes.plan(0.002, 50.0, 1.2, 20, 500).n_episodes == 12
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
