@@ -41,6 +41,7 @@ from envs.errors import ConfigError, EdgeError
 
 MEASURED, FITTED = "calibration.json", "fitted.yaml"
 RATES_BPS = (5e6, 1e7, 2e7, 5e7)  # of the links whose goodput is measured
+CROWD_RATE_BPS = 2e8  # of the link to the server that is crowded, so that its tasks come together
 _UPLOAD_S = 0.25  # of a measured upload at its rate
 _MOST_FRAMES, _N_CLIPS = 4, 3
 _ANSWER_S = 120.0
@@ -84,7 +85,7 @@ def bench_scenario(scenario: BedScenario) -> BedScenario:
     crowd = max(scenario.servers, key=lambda server: server.n_lanes)
     servers = [ServerParams(cores=quota, n_lanes=1, discipline="fifo") for quota in quotas]
     servers.append(ServerParams(min(1.0, crowd.cores), max(2, crowd.n_lanes), "processor_sharing"))
-    rates = tuple(RATES_BPS[number % len(RATES_BPS)] for number in range(len(servers)))
+    rates = (*(RATES_BPS[number % len(RATES_BPS)] for number in range(len(quotas))), CROWD_RATE_BPS)
     link = dataclasses.replace(scenario.link, up_bps=(rates,), down_bps=(rates,))
     return dataclasses.replace(scenario, n_devices=1, servers=tuple(servers), link=link)
 
@@ -230,7 +231,7 @@ def _measure(bench: BedScenario, addresses: Sequence[tuple[str, int, bytes]], re
     with ExitStack() as stack:
         channels = [stack.enter_context(call(host, port, token, 5.0)) for host, port, token in addresses]
         trips_s = [_ping(channels[-1], b"")[0] for _ in range(repeats)]
-        goodput = [_goodput(bench, m, channels[m], repeats) for m in range(min(len(RATES_BPS), len(channels)))]
+        goodput = [_goodput(bench, m, channels[m], repeats) for m in range(min(len(RATES_BPS), len(channels) - 1))]
         service = []
         for m, channel in enumerate(channels[:-1]):
             rows = [_serve(channel, [(0, raw)], n_frames)[0] for _ in range(repeats)]
