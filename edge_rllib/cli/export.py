@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Export, and print what was written and how near to torch it is."""
     from edge_rllib.results.files import result_folder
 
-    logging.getLogger("ray.rllib").setLevel(logging.ERROR)  # it tells of its own deprecated calls
+    logging.getLogger("ray._common.deprecation").setLevel(logging.ERROR)  # RLlib calls what it has deprecated
     folder = result_folder(arguments.result)
     from edge_rllib.experiment.evaluation import checkpoint_named
     from edge_rllib.export.parity import TOLERANCE
