@@ -25,7 +25,7 @@ VALUES = {
     "federated": {"n_clients": 4, "n_faulty": 1, "attack": "sign_flip"},
     **{name: {"warm_up_steps": 1_000, "minibatch_steps": 256} for name in REPLAYED},
 }
-STEPS = dict.fromkeys(REPLAYED, 12_000)  # a replay makes more of a step
+STEPS = {**dict.fromkeys(REPLAYED, 12_000), "collective": 16_000}  # a replay makes more of a step
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
