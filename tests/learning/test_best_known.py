@@ -8,6 +8,7 @@ from edge_rllib.config.registry import names
 
 # MDOff, MPOff and MTOff are MADDPG, MAPPO and MATD3 with values for MEC cells.
 ALGORITHMS = sorted(set(names("algorithm")) - {"mdoff", "mpoff", "mtoff"})
+SLOW = ("collective", "ddpg", "sac", "td3")  # the same steps as maddpg, masac and matd3, another critic
 REPLAYED = ("maddpg", "matd3", "masac", "ddpg", "td3", "sac")
 # Small fragments: few worlds, and a decision at most every second step
 VALUES = {
@@ -28,7 +29,9 @@ VALUES = {
 STEPS = {**dict.fromkeys(REPLAYED, 12_000), "collective": 16_000}  # a replay makes more of a step
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in ALGORITHMS]
+)
 def test_algorithm_reaches_95_percent_of_the_best_return(judge, name):
     judged = judge({"name": name, **VALUES[name]}, "pair_best_known", ("cloud_only", "local"), STEPS.get(name, 40_000))
     best, worst = judged.rules["cloud_only"]["return"], judged.rules["local"]["return"]
