@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import pairwise
 
 import pytest
@@ -67,6 +68,7 @@ def test_clients_send_the_way_of_their_own_steps(server):
     values = {"correction": "none", "normalise": True, "local_steps": 3, "local_learning_rate": 0.01}
     federation = server(n_clients=2, **values)
     federation.optimizers["shared"] = torch.optim.SGD([federation.vectors["shared"]], 1.0, maximize=True)
+    federation.step = dataclasses.replace(federation.step, learning_rate=1.0)
     start = federation.vectors["shared"].clone()
 
     (orders,) = orders_of(federation, 1)
