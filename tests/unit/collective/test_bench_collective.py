@@ -14,6 +14,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.slow
 def test_every_site_pushes_in_each_generation_and_pulls_what_there_is():
     pushes, pulls = bench.latencies("unawaited", n_sites=3, n_numbers=50, n_generations=2)
     assert (len(pushes), len(pulls)) == (6, 6)
