@@ -155,7 +155,8 @@ class Population:
         """Return what the fittest member sent, (d,); None before anybody sent anything."""
         if not self._entries:
             return None
-        return max(self._entries.values(), key=lambda entry: entry.fitness).vector
+        by_name = sorted(self._entries.values(), key=lambda entry: entry.site)
+        return max(by_name, key=lambda entry: entry.fitness).vector
 
     def weights(self) -> dict[str, float]:
         """Return the weights of members in the present policy."""
@@ -189,8 +190,9 @@ class Population:
         """Make a policy if the mode says so; return whether it did."""
         if self._first_push_s is None:
             return False
-        newest = self.generation
-        fresh = [entry for entry in self._entries.values() if newest - entry.generation <= self.mode.most_stale]
+        newest, by_name = self.generation, sorted(self._entries.values(), key=lambda entry: entry.site)
+        # in the order of names, not of arrival: sums are the same to the last bit, and so is who wins a tie
+        fresh = [entry for entry in by_name if newest - entry.generation <= self.mode.most_stale]
         reported = [site for site in self._present if site in self._entries and self._is_new(site)]
         wanted = {
             "unawaited": 1,

@@ -105,6 +105,17 @@ def test_a_joiner_is_waited_for():
     assert made.push(entry("d", 1), 0.0).is_joined
 
 
+def test_the_order_of_arrival_changes_no_bit():
+    numbers = {"a": 0.1, "b": 1e8, "c": -1e8}  # whose sum depends on its order
+    found = []
+    for order in ("abc", "cab"):
+        made = population()
+        for site in order:
+            made.push(entry(site, number=numbers[site]), 0.0)
+        found.append((made.offer("a").vector, made.fittest()))
+    np.testing.assert_array_equal(found[0], found[1])
+
+
 def test_the_sender_may_write_into_its_vector_afterwards():
     made = population("unawaited")
     sent = entry("a")
