@@ -75,8 +75,8 @@ class FarShard:
         self._shard = shard
 
     def add(self, fragments: list[Seen]) -> None:
-        """Hand over a site's fragments, without waiting."""
-        self._shard.add.remote([seen._replace(rollout=ray.put(seen.rollout)) for seen in fragments])
+        """Hand over a site's fragments; they are there before the generation is told of."""
+        ray.get(self._shard.add.remote([seen._replace(rollout=ray.put(seen.rollout)) for seen in fragments]))
 
 
 class Island:
