@@ -105,12 +105,9 @@ class Island:
         if vector is not None:
             self._sites[site].load(vector)
 
-    def play(self, site: str) -> Report | None:
-        """Do a generation of a site; None where the population refused what it made."""
-        try:
-            return self._sites[site].play(self._population, self._shards, shard_of(site, len(self._shards)))
-        except PushError:
-            return None
+    def play(self, site: str) -> Report:
+        """Do a generation of a site."""
+        return self._sites[site].play(self._population, self._shards, shard_of(site, len(self._shards)))
 
     def get_state(self, site: str) -> dict[str, Any]:
         """Return a site's state."""
@@ -175,8 +172,7 @@ class ActorTeam(Team):
                 self._start_again(self._homes[name])
                 continue
             self._starts[self._homes[name]] = 0
-            if report is not None:
-                reports.append(report)
+            reports.append(report)
             if not self._waits and n_answers < n_wanted:
                 self._send(name)
         return reports

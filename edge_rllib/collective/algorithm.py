@@ -92,7 +92,7 @@ class Collective(OffPolicy):
                 "pull_s_median": float(np.median([report.pull_s for report in reports])),
                 "train_s_mean": float(np.mean([report.train_s for report in reports])),
             }
-            log |= {f"site_fitness/{report.site}": report.fitness.mean for report in reports}
+            log |= {f"site_fitness/{report.site}": report.fitness.mean for report in reports if not report.is_refused}
         self.metrics.log_dict(log, key=(LEARNER_RESULTS, ALL_MODULES, GROUP), window=1)
 
     def cleanup(self) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from edge_rllib.algorithms import checks
 from edge_rllib.collective.vectors import Layout
-from envs.arrays import F4
+from envs.arrays import F4, F8
 
 Sensitivity = Callable[[], F4]  # how much decisions change with each number of the policy, (d,)
 
@@ -35,80 +35,76 @@ class NoMutation(Mutator):
 
 
 @dataclass(frozen=True)
-class Isotropic(Mutator):
-    """With a chance, the same normal noise on all numbers that decide; the critic stays."""
+class ByChance(Mutator):
+    """Base of mutations that come with a chance; DC-DRL's chance, and its deviation in what it mutates by."""
+
+    prob: float = 0.2
+
+    def __post_init__(self) -> None:
+        checks.in_unit_interval(self, "prob")
+
+    def __call__(self, vector: F4, layout: Layout, sensitivity: Sensitivity, generator: np.random.Generator) -> F4:
+        """Return a mutated copy, or the vector itself."""
+        if generator.random() >= self.prob:
+            return vector
+        return (vector + self.change(vector, layout, sensitivity, generator)).astype(np.float32)
+
+    @abstractmethod
+    def change(self, vector: F4, layout: Layout, sensitivity: Sensitivity, generator: np.random.Generator) -> F4 | F8:
+        """Return what is added to a vector, (d,)."""
+
+
+@dataclass(frozen=True)
+class Isotropic(ByChance):
+    """The same normal noise on all numbers that decide; the critic stays."""
 
     std: float = 0.01
-    prob: float = 0.2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         checks.not_negative(self, "std")
-        checks.in_unit_interval(self, "prob")
 
-    def __call__(self, vector: F4, layout: Layout, sensitivity: Sensitivity, generator: np.random.Generator) -> F4:
-        """Return a copy with noise."""
-        if generator.random() >= self.prob:
-            return vector
-        return vector + np.float32(self.std) * _noise(layout, generator)
+    def change(self, vector: F4, layout: Layout, sensitivity: Sensitivity, generator: np.random.Generator) -> F4 | F8:
+        """Return the noise, (d,)."""
+        return self.std * _noise(layout, generator)
 
 
 @dataclass(frozen=True)
-class Relative(Mutator):
-    """With a chance, normal noise in proportion to each number that decides."""
+class Relative(ByChance):
+    """Normal noise in proportion to each number that decides."""
 
     frac: float = 0.1
-    prob: float = 0.2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         checks.not_negative(self, "frac")
-        checks.in_unit_interval(self, "prob")
 
-    def __call__(self, vector: F4, layout: Layout, sensitivity: Sensitivity, generator: np.random.Generator) -> F4:
-        """Return a copy with noise."""
-        if generator.random() >= self.prob:
-            return vector
-        return vector + np.float32(self.frac) * np.abs(vector) * _noise(layout, generator)
+    def change(self, vector: F4, layout: Layout, sensitivity: Sensitivity, generator: np.random.Generator) -> F4 | F8:
+        """Return the noise, (d,)."""
+        return self.frac * np.abs(vector) * _noise(layout, generator)
 
 
 @dataclass(frozen=True)
-class Safe(Mutator):
-    """With a chance, normal noise that is the smaller, the more decisions depend on a number.
+class Safe(Isotropic):
+    """Normal noise that is the smaller, the more decisions depend on a number.
 
     [Lehman et al. 2018, Safe Mutations for Deep and Recurrent Neural Networks through Output Gradients: SM-G-SUM]
     """
 
-    std: float = 0.01
-    prob: float = 0.2
-
-    def __post_init__(self) -> None:
-        checks.not_negative(self, "std")
-        checks.in_unit_interval(self, "prob")
-
-    def __call__(self, vector: F4, layout: Layout, sensitivity: Sensitivity, generator: np.random.Generator) -> F4:
-        """Return a copy with noise."""
-        if generator.random() >= self.prob:
-            return vector
-        scale = np.maximum(sensitivity(), np.float32(LEAST_SENSITIVITY))
-        return (vector + self.std * _noise(layout, generator) / scale).astype(np.float32)
+    def change(self, vector: F4, layout: Layout, sensitivity: Sensitivity, generator: np.random.Generator) -> F4 | F8:
+        """Return the noise, (d,)."""
+        noise = super().change(vector, layout, sensitivity, generator)
+        return noise / np.maximum(sensitivity(), np.float32(LEAST_SENSITIVITY))
 
 
 @dataclass(frozen=True)
-class ReleasedMutation(Mutator):
-    """DC-DRL as released: with a chance, noise on the policy, and of deviation 1 on the critic, which ruins it."""
+class ReleasedMutation(Isotropic):
+    """DC-DRL as released: noise on the policy, and of deviation 1 on the critic, which ruins it."""
 
-    std: float = 0.01
-    prob: float = 0.2
-
-    def __post_init__(self) -> None:
-        checks.not_negative(self, "std")
-        checks.in_unit_interval(self, "prob")
-
-    def __call__(self, vector: F4, layout: Layout, sensitivity: Sensitivity, generator: np.random.Generator) -> F4:
-        """Return a copy with noise."""
-        if generator.random() >= self.prob:
-            return vector
+    def change(self, vector: F4, layout: Layout, sensitivity: Sensitivity, generator: np.random.Generator) -> F4 | F8:
+        """Return the noise, (d,)."""
         noise = generator.standard_normal(layout.n_numbers, np.float32)
-        return (vector + np.where(layout.is_policy, self.std, 1.0) * noise).astype(np.float32)
+        return np.where(layout.is_policy, self.std, 1.0) * noise
 
 
 def _noise(layout: Layout, generator: np.random.Generator) -> F4:

@@ -79,7 +79,7 @@ class Population:
         self.version = 0
         self.counts = {"pushes": 0, "refused": 0, "stale": 0, "late": 0, "pulls": 0}
         self._seed = seed
-        self._present: dict[str, int] = {}  # members, with the generation at which each joined
+        self._present: list[str] = []  # members, in the order in which they joined
         self._entries: dict[str, Entry] = {}
         self._seen: dict[str, int] = {}  # generations that were there when the present policy was made
         self._first_push_s: float | None = None  # of what is not joined yet
@@ -95,11 +95,11 @@ class Population:
     def join(self, site: str) -> None:
         """Take in a member; one that is back after it was lost goes on."""
         if site not in self._present:
-            self._present[site] = self.generation
+            self._present.append(site)
 
     def leave(self, site: str, now_s: float = 0.0) -> bool:
         """Forget a member and what it sent; return whether those who waited for it alone have a new policy."""
-        self._present.pop(site, None)
+        self._present = [each for each in self._present if each != site]
         self._entries.pop(site, None)
         return self._join_if_due(now_s)
 
@@ -171,10 +171,6 @@ class Population:
             self._joined = self.rule(members)
         return self._joined
 
-    def fitness(self) -> dict[str, float]:
-        """Return what each member sent last."""
-        return {site: entry.fitness for site, entry in self._entries.items()}
-
     def _check(self, entry: Entry) -> None:
         who = f"site {entry.site!r}, generation {entry.generation}"
         if entry.site not in self._present:
@@ -234,7 +230,7 @@ class Population:
         return {
             "version": self.version,
             "counts": dict(self.counts),
-            "present": dict(self._present),
+            "present": list(self._present),
             "entries": {site: tuple(entry) for site, entry in self._entries.items()},
             "seen": dict(self._seen),
             "members": None if members is None else (names, tuple(members)),
@@ -250,7 +246,7 @@ class Population:
                     f"population: site {site!r} has {len(entry[-1])} numbers; expected {self.layout.n_numbers}"
                 )
         self.version, self.counts = state["version"], dict(state["counts"])
-        self._present = dict(state["present"])
+        self._present = list(state["present"])
         self._entries = {site: Entry(*entry) for site, entry in state["entries"].items()}
         self._seen = dict(state["seen"])
         members = state["members"]

@@ -13,6 +13,7 @@ import torch
 from ray.rllib.core.columns import Columns
 
 from edge_rllib import compat
+from edge_rllib.collective.errors import PushError
 from edge_rllib.collective.experience import ExperienceParams, Seen
 from edge_rllib.collective.judging import Judging
 from edge_rllib.collective.mutation import Mutator
@@ -65,6 +66,7 @@ class Report(NamedTuple):
     fitness: Fitness
     version: int  # of the population's policy that it took over last
     has_pulled: bool
+    is_refused: bool  # the population did not take what it made
     push_s: float
     pull_s: float
     train_s: float
@@ -112,19 +114,34 @@ class Site:
         n_steps, cost, bytes_seen = self._train(shards, shard)
         trained = time.perf_counter()
         vector = values.mutator(vector_of(self.modules), self._judging.layout, self._sensitivity, self._generator)
-        if not np.isfinite(vector).all():  # the population refuses it by name; the site goes on from what it sent last
-            self.load(self._sent)
-            population.push(Entry(self.name, self.generation, math.nan, math.nan, n_steps, self.version, vector))
-        self.load(vector)
-        self.fitness, self._sent = self._judging(vector), vector
-        entry = Entry(self.name, self.generation, *self.fitness, n_steps, self.version, vector)
+        is_finite = bool(np.isfinite(vector).all())
+        fitness = Fitness(math.nan, math.nan)
+        if is_finite:
+            self.load(vector)
+            fitness = self._judging(vector)
+        entry = Entry(self.name, self.generation, *fitness, n_steps, self.version, vector)
         sent = time.perf_counter()
-        population.push(entry)
-        push_s = time.perf_counter() - sent
-        generation, self.generation = self.generation, self.generation + 1
-        seconds = push_s, pulled - begin, trained - pulled
+        try:
+            population.push(entry)
+        except PushError:  # told of by the population, with this site's name
+            is_refused = True
+            self._go_back()
+        else:
+            is_refused, self._sent, self.fitness = False, vector, fitness
+            self.generation += 1
+        seconds = time.perf_counter() - sent, pulled - begin, trained - pulled
         sizes = vector.nbytes, bytes_pulled, bytes_seen
-        return Report(self.name, generation, n_steps, cost, self.fitness, self.version, has_pulled, *seconds, *sizes)
+        told = entry.generation, n_steps, cost, fitness, self.version, has_pulled, is_refused
+        return Report(self.name, *told, *seconds, *sizes)
+
+    def _go_back(self) -> None:
+        """Go on from what was sent last, with optimisers that remember nothing: what they knew may not be finite."""
+        self.load(self._sent)
+        self._forget_moments()
+
+    def _forget_moments(self) -> None:
+        for _, optimizer in compat.local_learner(self.algorithm).get_optimizers_for_module():
+            optimizer.state.clear()
 
     def _pull(self, population: SharedPopulation) -> tuple[bool, int]:
         """Ask for the population's policy and take it over if the rule says so; return that, and the bytes received."""
@@ -140,8 +157,7 @@ class Site:
         self.load(offer.vector)
         self.version = offer.version
         if self.values.optimizer == "reset":
-            for _, optimizer in compat.local_learner(self.algorithm).get_optimizers_for_module():
-                optimizer.state.clear()
+            self._forget_moments()
         return True, offer.vector.nbytes
 
     def _train(self, shards: Sequence[SharedExperience], shard: int) -> tuple[int, float, int]:
@@ -149,6 +165,7 @@ class Site:
         values = self.values
         shares = values.experience.share and self._generator.random() < values.experience.prob
         n_steps, cost, kept = 0, 0.0, []
+        self._samples.clear()
         while n_steps < values.generation_steps:
             try:
                 self.algorithm.train()

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from edge_rllib.collective.errors import PushError
 from edge_rllib.collective.experience import ExperienceParams, Seen, Shard, shard_of
 from edge_rllib.collective.population import Entry, Offer, Population, Receipt
 from edge_rllib.collective.site import Report, Site
@@ -90,13 +89,8 @@ class LocalTeam(Team):
 
     def play(self) -> list[Report]:
         """Return a report of each site, in their order."""
-        reports = []
-        for name, site in list(self.sites.items()):
-            try:
-                reports.append(site.play(self._near, self._shards, shard_of(name, len(self._shards))))
-            except PushError:  # logged and counted by the population
-                continue
-        return reports
+        n_shards = len(self._shards)
+        return [site.play(self._near, self._shards, shard_of(name, n_shards)) for name, site in self.sites.items()]
 
     def ask(self, call: Callable[[Population], Any]) -> Any:
         """Return what a function of the population returns."""

@@ -10,7 +10,10 @@ import ray
 
 from edge_rllib.algorithms.settings import RunSettings
 from edge_rllib.collective.errors import PushError
+from edge_rllib.collective.mutation import NoMutation
 from edge_rllib.collective.population import Population
+from edge_rllib.collective.vectors import vector_of
+from edge_rllib.compat import local_learner
 from edge_rllib.config.load import load_scenario
 from edge_rllib.config.parts import load_part
 from edge_rllib.config.source import Source
@@ -50,6 +53,10 @@ def figures_of(result):
 
 def policies(algorithm):
     return algorithm.team.ask(lambda population: {site: population.last_of(site)[1] for site in population.present})
+
+
+def optimizers_of(site):
+    return [optimizer for _, optimizer in local_learner(site.algorithm).get_optimizers_for_module()]
 
 
 def assert_equal(first, second):
@@ -131,10 +138,19 @@ def test_a_policy_that_is_not_finite_is_refused_by_name_and_the_others_go_on(cap
     (after,) = train(algorithm, 1)
     assert after["population/refused"] == 1.0
     assert "site 'site_1', generation 1" in caplog.text
+    assert after["sites_env_steps"] == 2 * 3 * 160  # what it paid is booked all the same
+    assert not any(optimizer.state for optimizer in optimizers_of(site))  # they may have learnt what is not finite
+    site.values = site.values._replace(mutator=NoMutation())
+    (recovered,) = train(algorithm, 1)
+    assert recovered["population/refused"] == 1.0
+    assert np.isfinite(recovered["site_fitness/site_1"])
+    site.values = site.values._replace(mutator=lambda vector, *_: np.full(broken, np.nan, np.float32))
+    (after,) = train(algorithm, 1)
     assert after["version"] > 2.0  # half of four make a policy, twice in an iteration
     sent = policies(algorithm)
-    np.testing.assert_array_equal(site._sent, sent["site_1"])  # of generation 0
-    assert algorithm.team.ask(lambda population: population.last_of("site_1")[0]) == 0
+    np.testing.assert_array_equal(site._sent, sent["site_1"])  # of generation 1, and where it goes on
+    np.testing.assert_array_equal(vector_of(site.modules), sent["site_1"])
+    assert algorithm.team.ask(lambda population: population.last_of("site_1")[0]) == 1
     algorithm.stop()
 
 
@@ -192,7 +208,7 @@ def test_nobody_is_waited_for_where_sites_go_on_at_once():
         ({"n_actors": 4}, "n_actors = 4: more than n_sites = 3"),
         ({"fitness_worlds": 1}, "fitness_worlds = 1: expected 2 or more"),
         ({"joining": "ranks"}, "no joining_rule named 'ranks'; did you mean 'rank'"),
-        ({"mutation": "isotropic(sd=1)"}, "'sd=1'; expected values of std, prob"),
+        ({"mutation": "isotropic(sd=1)"}, "'sd=1'; expected values of prob, std"),
         ({"pull": "below_mean(prob=2)"}, r"prob = 2.0: expected a value in \[0, 1\]"),
         ({"mode": {"kind": "sync"}}, "expected one of 'unawaited', 'quorum', 'barrier', got 'sync'"),
         ({"learner": {"name": "ippo"}}, "learner ippo learns from its own decisions alone; expected one with a replay"),

@@ -22,7 +22,7 @@ def changes(mutator, sensitivity=None):
     return mutated - VECTOR
 
 
-@pytest.mark.parametrize(("mutator", "std"), [(Isotropic(0.1, 1.0), 0.1), (Relative(0.1, 1.0), 0.2)])
+@pytest.mark.parametrize(("mutator", "std"), [(Isotropic(std=0.1, prob=1.0), 0.1), (Relative(frac=0.1, prob=1.0), 0.2)])
 def test_mutations_change_what_decides_and_not_what_judges(mutator, std):
     found = changes(mutator)
     assert found[:2000].std() == pytest.approx(std, rel=0.05)
@@ -31,22 +31,24 @@ def test_mutations_change_what_decides_and_not_what_judges(mutator, std):
 
 def test_a_safe_mutation_is_small_where_decisions_depend_on_a_number():
     sensitivity = np.where(np.arange(4000) < 1000, 10.0, 0.0).astype(np.float32)
-    found = changes(Safe(0.01, 1.0), sensitivity)
+    found = changes(Safe(std=0.01, prob=1.0), sensitivity)
     assert found[:1000].std() == pytest.approx(0.001, rel=0.1)
     assert found[1000:2000].std() == pytest.approx(10.0, rel=0.1)  # 0.01 over the least sensitivity, 0.001
 
 
 def test_the_released_mutation_ruins_the_critic():
-    found = changes(ReleasedMutation(0.01, 1.0))
+    found = changes(ReleasedMutation(std=0.01, prob=1.0))
     assert found[:2000].std() == pytest.approx(0.01, rel=0.05)
     assert found[2000:].std() == pytest.approx(1.0, rel=0.05)
 
 
 def test_a_mutation_comes_by_chance_and_none_never():
-    assert not changes(Isotropic(0.1, 0.0)).any()
+    assert not changes(Isotropic(std=0.1, prob=0.0)).any()
     assert not changes(NoMutation()).any()
     generator = np.random.default_rng(0)
-    mutated = [Isotropic(0.1, 0.2)(VECTOR, LAYOUT, lambda: VECTOR, generator) is not VECTOR for _ in range(1000)]
+    mutated = [
+        Isotropic(std=0.1, prob=0.2)(VECTOR, LAYOUT, lambda: VECTOR, generator) is not VECTOR for _ in range(1000)
+    ]
     assert np.mean(mutated) == pytest.approx(0.2, abs=0.04)
 
 
