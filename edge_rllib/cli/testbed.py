@@ -24,6 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     calibrate.add_argument("--tier", default="auto", help="auto, 0, 1 or 2; default auto")
     calibrate.add_argument("--repeats", type=int, default=10, help="measurements of each figure; default 10")
     _add_results(calibrate)
+    compare = commands.add_parser("compare", help="tell how far simulated runs are from real ones, by policy")
+    for option, what in (("--simulated", "of `testbed simulate`"), ("--real", "of `testbed run`; repeats are pooled")):
+        compare.add_argument(option, type=Path, nargs="+", required=True, metavar="DIR", help=f"result folders {what}")
+    _add_results(compare)
     node = commands.add_parser(
         "node", help="make this machine a device, or with --listen an edge server, of a run elsewhere"
     )
@@ -37,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Do what was asked; a request to end (SIGTERM) is taken as Ctrl-C, so that nothing is left behind."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return {"run": _run, "probe": _probe, "calibrate": _calibrate, "node": _node}[arguments.what](arguments)
+        return _COMMANDS[arguments.what](arguments)
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -117,6 +121,17 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _compare(arguments: argparse.Namespace) -> int:
+    from edge_rllib.results.files import fresh_folder
+    from edge_rllib.testbed.gap import compare
+    from edge_rllib.testbed.gap_text import text
+
+    folder = arguments.into or fresh_folder(arguments.results, "gap")
+    print(text(compare(arguments.simulated, arguments.real, folder)))
+    print(f"written to {folder}")
+    return 0
+
+
 def _node(arguments: argparse.Namespace) -> int:
     for name in _ONE_THREAD:  # before numpy is loaded: a lane is one thread
         os.environ.setdefault(name, "1")
@@ -129,3 +144,6 @@ def _node(arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     serve(connect, listen, token, arguments.once)
     return 0
+
+
+_COMMANDS = {"run": _run, "probe": _probe, "calibrate": _calibrate, "compare": _compare, "node": _node}
