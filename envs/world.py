@@ -49,6 +49,9 @@ class WorldSpec:
     amount_high: float = 1.0
     amount_names: tuple[str, ...] = ()  # A names
     amount_edges: tuple[tuple[float, ...], ...] = ()  # of the intervals that the world tells apart, by amount
+    n_turns: int = (
+        1  # steps that carry out one decision of a rule, part by part, as the world's ``encode`` deals it out
+    )
 
     def sizes(self) -> dict[str, int]:
         """Return the axis sizes of this batch."""

@@ -55,9 +55,17 @@ class Player:
         self._draws: RuleDraws | None = None  # made for as many as the first view shows: an agent may decide for many
         self._step = 0
         self._n_decisions = spec.n_decisions
+        self._n_turns, self._turn = spec.n_turns, 0
+        self._chosen: Choice | None = None
 
     def choose(self, view: Any) -> Choice:
-        """Return what the rule chooses in this step, and count the step."""
+        """Return what the rule chooses in this step, and count the step; steps that take turns are one to the rule."""
+        if self._chosen is None or self._turn == 0:
+            self._chosen = self._decide(view)
+        self._turn = (self._turn + 1) % self._n_turns
+        return self._chosen
+
+    def _decide(self, view: Any) -> Choice:
         if self._draws is None:
             self._draws = RuleDraws(self._seed, self._world_ids, view.has_task.shape[1])
         chosen = self.rule.decide(view, self._step, self._draws)

@@ -93,8 +93,9 @@ def _priced(world: MultiuserWorld, tables: MultiuserTables, rules: Rules) -> _Ta
         tasks.local_cost[:, t] = work * rules.local_per_cycle
         tasks.sent_cost[:, t] = np.where(upload_s + work / rules.edge_hz <= deadline_s, paid, late)
         tasks.sent_cost[:, t] = np.minimum(tasks.sent_cost[:, t], late)
-        decision, amounts = world.encode(nobody)
-        world.step(decision, out, amounts)
+        for _ in range(world.spec.n_turns):
+            decision, amounts = world.encode(nobody)
+            world.step(decision, out, amounts)
     return tasks
 
 

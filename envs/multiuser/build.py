@@ -84,6 +84,7 @@ def read_rules(scenario: Scenario) -> Rules:
         horizon_slots=params.horizon_slots,
         is_central=params.is_central,
         kind=KINDS.index(params.decision.kind),
+        by_urgency=params.decision.order == "urgency",
         interference=INTERFERENCES.index(params.semantics.interference),
         has_phantom=params.semantics.phantom_channel,
         is_sequential=params.semantics.users == "sequential",

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
 from envs.accelerate import inlined
 from envs.multiuser import state as s
+from envs.multiuser.build import MOST_BPS_PER_HZ
+from envs.multiuser.decode import next_user
 from envs.multiuser.state import MultiuserState, MultiuserTables, Rules
 
 Row = npt.NDArray[np.floating]
+_LN2 = math.log(2.0)
+
+
+class _Common(NamedTuple):
+    """What the features of every user of a world are made of."""
+
+    total_s: float  # of the backlogs
+    largest_s: float
+    second_s: float
+    n_late: int  # users that would be late by themselves
+    per_user: float
+    per_other: float
+    s_per_cycle: float  # of the edge server
+    wait_s: float  # work that it has, or gets of users that have decided
+    edge: float  # as shown, its backlog
+    slot: float  # as shown
 
 
 @inlined
@@ -49,12 +70,39 @@ def write_state(row: Row, state: MultiuserState, tables: MultiuserTables, rules:
 
 
 @inlined
+def write_decided(row: Row, state: MultiuserState, rules: Rules, b: int) -> None:
+    """Fill, at the end of a global state (S,), which users have decided in this slot, and what."""
+    n_users, turn = state.user.shape[1], state.world[b].turn
+    place = row.size - 2 * n_users
+    for u in range(n_users):
+        user = state.user[b, u]
+        has_decided = (user.rank if rules.by_urgency else u) < turn
+        row[place] = 1.0 if has_decided else 0.0
+        row[place + 1] = (1.0 + user.channel) / rules.n_channels if has_decided else 0.0
+        place += 2
+
+
+@inlined
 def write_observation(rows: Row, state: MultiuserState, tables: MultiuserTables, rules: Rules, b: int) -> None:
     """Fill the observations (N, F) of world ``b``."""
     if rules.is_central:
         _write_vector(rows[0], state, tables, rules, b, rules.is_bounded, rules.sees_gains, rules.sees_ranks)
     else:
-        _write_users(rows, state, tables, rules, b)
+        common = _look_round(state, rules, b)
+        for u in range(state.user.shape[1]):
+            place = _write_user(rows[u], state, tables, rules, b, u, common)
+            if rules.kind == s.DISCRETE:
+                _write_targets(rows[u], place, state, rules, b, u, False)
+
+
+@inlined
+def write_turn(row: Row, state: MultiuserState, tables: MultiuserTables, rules: Rules, b: int) -> None:
+    """Fill what is seen of the user of world ``b`` whose turn it is (F,)."""
+    u = next_user(state, rules, b)
+    place = _write_user(row, state, tables, rules, b, u, _look_round(state, rules, b))
+    row[place] = _backlog(state.world[b].sent_s, rules.per_edge_backlog_s, rules.is_bounded)
+    row[place + 1] = state.world[b].turn / state.user.shape[1]
+    _write_targets(row, place + 2, state, rules, b, u, True)
 
 
 @inlined
@@ -94,59 +142,71 @@ def _write_vector(
 
 
 @inlined
-def _write_users(rows: Row, state: MultiuserState, tables: MultiuserTables, rules: Rules, b: int) -> None:
-    """Fill what each user sees: its own figures, the edge server, the others added up, and its targets."""
-    n_users, is_bounded = state.user.shape[1], rules.is_bounded
-    edge_s_per_cycle, per_user, per_other = 1.0 / rules.edge_hz, 1.0 / n_users, 1.0 / max(n_users - 1, 1)
-    edge_backlog_s = state.world[b].edge_backlog_s
-    edge = _backlog(edge_backlog_s, rules.per_edge_backlog_s, is_bounded)
-    slot = _part(state.world[b].slot + 1.0, rules.per_slots, is_bounded)
+def _look_round(state: MultiuserState, rules: Rules, b: int) -> _Common:
+    """Return what is the same for all users of world ``b``."""
     total_s, largest_s, second_s, n_late = 0.0, 0.0, 0.0, 0
+    n_users, world = state.user.shape[1], state.world[b]
     for u in range(n_users):
         backlog_s = state.user[b, u].backlog_s
         total_s += backlog_s
         second_s = max(second_s, min(backlog_s, largest_s))
         largest_s = max(largest_s, backlog_s)
         n_late += 1 if state.user[b, u].urgency > 1.0 else 0
-    for u in range(n_users):
-        user, row = state.user[b, u], rows[u]
-        others_s = max(0.0, total_s - user.backlog_s) * per_other
-        most_s = second_s if user.backlog_s == largest_s else largest_s
-        own_urgency = user.urgency / (user.urgency + 1.0)
-        edge_urgency = (
-            edge_backlog_s + user.work_cycles * edge_s_per_cycle + tables.upload_s_per_bit[u] * user.size_bits
-        )
-        edge_urgency = edge_urgency / (edge_urgency + user.deadline_s)
-        row[0] = _part(tables.user_hz[u], rules.per_user_hz, is_bounded)
-        row[1] = _backlog(user.backlog_s, rules.per_user_backlog_s, is_bounded)
-        row[2] = _part(user.work_cycles, rules.per_work_cycles, is_bounded)
-        row[3] = _part(user.deadline_s, rules.per_deadline_s, is_bounded)
-        row[4] = _part(user.size_bits, rules.per_size_bits, is_bounded)
-        row[5] = own_urgency
-        row[6] = edge
-        row[7] = edge_urgency
-        row[8] = _backlog(others_s, rules.per_user_backlog_s, is_bounded)
-        row[9] = _backlog(most_s, rules.per_user_backlog_s, is_bounded)
-        row[10] = (n_late - (1 if user.urgency > 1.0 else 0)) * per_other
-        row[11] = slot
-        place = 12
-        if rules.sees_gains:
-            row[place] = tables.gain_frac[u]
-            place += 1
-        if rules.sees_ranks:
-            row[place] = user.rank * per_user
-            place += 1
-        if rules.kind == s.DISCRETE:
-            _write_targets(row, place, rules, user.rank, own_urgency, edge_urgency)
+    return _Common(
+        total_s,
+        largest_s,
+        second_s,
+        n_late,
+        1.0 / n_users,
+        1.0 / max(n_users - 1, 1),
+        1.0 / rules.edge_hz,
+        world.edge_backlog_s + world.sent_s,
+        _backlog(world.edge_backlog_s, rules.per_edge_backlog_s, rules.is_bounded),
+        _part(world.slot + 1.0, rules.per_slots, rules.is_bounded),
+    )
 
 
 @inlined
-def _write_targets(row: Row, place: int, rules: Rules, rank: int, own_urgency: float, edge_urgency: float) -> None:
+def _write_user(
+    row: Row, state: MultiuserState, tables: MultiuserTables, rules: Rules, b: int, u: int, common: _Common
+) -> int:
+    """Fill what a user sees: its own figures, the edge server, the others added up. Return how many there are."""
+    user, is_bounded = state.user[b, u], rules.is_bounded
+    others_s = max(0.0, common.total_s - user.backlog_s) * common.per_other
+    most_s = common.second_s if user.backlog_s == common.largest_s else common.largest_s
+    edge_s = common.wait_s + user.work_cycles * common.s_per_cycle + tables.upload_s_per_bit[u] * user.size_bits
+    row[0] = _part(tables.user_hz[u], rules.per_user_hz, is_bounded)
+    row[1] = _backlog(user.backlog_s, rules.per_user_backlog_s, is_bounded)
+    row[2] = _part(user.work_cycles, rules.per_work_cycles, is_bounded)
+    row[3] = _part(user.deadline_s, rules.per_deadline_s, is_bounded)
+    row[4] = _part(user.size_bits, rules.per_size_bits, is_bounded)
+    row[5] = user.urgency / (user.urgency + 1.0)
+    row[6] = common.edge
+    row[7] = edge_s / (edge_s + user.deadline_s)
+    row[8] = _backlog(others_s, rules.per_user_backlog_s, is_bounded)
+    row[9] = _backlog(most_s, rules.per_user_backlog_s, is_bounded)
+    row[10] = (common.n_late - (1 if user.urgency > 1.0 else 0)) * common.per_other
+    row[11] = common.slot
+    place = 12
+    if rules.sees_gains:
+        row[place] = tables.gain_frac[u]
+        place += 1
+    if rules.sees_ranks:
+        row[place] = user.rank * common.per_user
+        place += 1
+    return place
+
+
+@inlined
+def _write_targets(
+    row: Row, place: int, state: MultiuserState, rules: Rules, b: int, u: int, takes_turns: bool
+) -> None:
     """Fill the features of a user's targets: its own processor, and each channel.
 
     A target has the user's rank where the channels are dealt out by urgency: the most urgent user gets channel 0, and
-    whoever is left without a channel its own processor.
+    whoever is left without a channel its own processor. Who has decided for a target counts where users take turns.
     """
+    rank, own_urgency, edge_urgency = state.user[b, u].rank, row[5], row[7]
     for k in range(1 + rules.n_channels):
         row[place] = 0.0 if k == 0 else 1.0
         row[place + 1] = own_urgency if k == 0 else edge_urgency
@@ -155,3 +215,20 @@ def _write_targets(row: Row, place: int, rules: Rules, rank: int, own_urgency: f
             has_rank = rank >= rules.n_channels if k == 0 else rank == k - 1
             row[place] = 1.0 if has_rank else 0.0
             place += 1
+        if takes_turns:
+            row[place], row[place + 1] = _decided(state, rules, b, k)
+            place += 2
+
+
+@inlined
+def _decided(state: MultiuserState, rules: Rules, b: int, k: int) -> tuple[float, float]:
+    """Return the share of users that have decided for a target in this slot, and their power as a rate is shown."""
+    per_user = 1.0 / state.user.shape[1]
+    if k > 0:
+        channel = state.channel[b, k - 1]
+        bps_per_hz = math.log1p(channel.received_w / rules.noise_w) / _LN2
+        return channel.n_sending * per_user, min(bps_per_hz / MOST_BPS_PER_HZ, 1.0)
+    n_stay = state.world[b].turn
+    for channel in range(rules.n_channels):
+        n_stay -= state.channel[b, channel].n_sending
+    return n_stay * per_user, 0.0

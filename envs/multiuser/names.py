@@ -19,21 +19,33 @@ _OWN = (
     "slot",
 )
 _TARGET = ("is_channel", "urgency")
+_TURN = ("edge/sent", "turn")  # what a user sees of those before it in the slot
+_TARGET_TURN = ("decided", "power")
 
 
 def own_features(params: MultiuserParams, n_users: int) -> list[str]:
     """Return the names of an agent's own features; those of its targets follow them."""
     seen = params.observation
-    if params.is_central:
+    if params.is_central and not params.takes_turns:
         return vector_entries(n_users, seen.gains, seen.ranks)
-    return [*_OWN, *["own/gain"] * seen.gains, *["own/rank"] * seen.ranks]
+    names = [*_OWN, *["own/gain"] * seen.gains, *["own/rank"] * seen.ranks]
+    return [*names, *_TURN] if params.takes_turns else names
 
 
 def target_features(params: MultiuserParams) -> tuple[str, ...]:
-    """Return the names of a target's features; a central agent sees users, and the box has one target."""
-    if params.is_central or params.decision.kind == "box":
+    """Return the names of a target's features; a central agent of all users sees them, and the box has one target."""
+    if params.decision.kind == "box" or (params.is_central and not params.takes_turns):
         return ()
-    return (*_TARGET, *["has_rank"] * params.observation.ranks)
+    names = (*_TARGET, *["has_rank"] * params.observation.ranks)
+    return (*names, *_TARGET_TURN) if params.takes_turns else names
+
+
+def state_entries(params: MultiuserParams, n_users: int) -> list[str]:
+    """Return the names of a global state's entries; in turns it holds what was decided in the slot."""
+    names = vector_entries(n_users, gains=True, ranks=False)
+    if params.takes_turns:
+        names += [f"user_{u}/{name}" for u in range(n_users) for name in ("has_decided", "decided")]
+    return names
 
 
 def vector_entries(n_users: int, gains: bool, ranks: bool) -> list[str]:

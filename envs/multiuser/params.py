@@ -14,7 +14,8 @@ semantics.service           k_fold: as if all k senders were     sharing: equal 
                             there all the time                   up to the instant when each is done
 semantics.late_uploads      run: as long as they take            stop: at the deadline, when the task is lost
 agents                      central: one for all users           users: one for each
-decision.kind               box: two numbers in [-1, 1] a user   discrete: local, or one of the channels
+decision.kind               box: two numbers in [-1, 1] a user   discrete: local, or one of the channels;
+                                                                 autoregressive: the same, user after user
 ==========================  ===================================  =================================================
 
 With ``sequential`` and ``k_fold`` the work of the slot counts twice: it makes later users wait, and it slows all down.
@@ -31,7 +32,8 @@ from envs.errors import ConfigError
 
 INTERFERENCES = ("none", "others", "released")
 SERVICES = ("whole", "k_fold", "sharing")
-KINDS = ("discrete", "box")
+KINDS = ("discrete", "box", "autoregressive")
+ORDERS = ("index", "urgency")
 
 
 def _refuse(name: str, value: object, expected: str) -> ConfigError:
@@ -61,14 +63,17 @@ class DecisionParams:
 
     discrete: target 0 is the user's own processor, target 1 + m channel m to the edge server. A central agent has as
     many decisions as there are users. box: two amounts in [-1, 1] a user, as released: it offloads where the first is
-    at least 0, on channel floor((second + 1) * channels / 2).
+    at least 0, on channel floor((second + 1) * channels / 2). autoregressive: a central agent decides for one user a
+    step, in an order, and sees what those before it in the slot have decided; with the last of them the slot is played.
     """
 
-    kind: Literal["discrete", "box"]
+    kind: Literal["discrete", "box", "autoregressive"]
+    order: Literal["index", "urgency"] = "index"  # autoregressive: by number, or the most urgent first
 
     def __post_init__(self) -> None:
-        """Refuse unknown kinds."""
+        """Refuse unknown kinds and orders."""
         _check_choice("decision.kind", self.kind, KINDS)
+        _check_choice("decision.order", self.order, ORDERS)
 
 
 @dataclass(frozen=True)
@@ -199,8 +204,15 @@ class MultiuserParams:
         if self.horizon_slots < 1:
             raise _refuse("horizon_slots", self.horizon_slots, "a whole number of at least 1")
         _check_choice("agents", self.agents, ("central", "users"))
+        if self.takes_turns and not self.is_central:
+            raise _refuse("agents", self.agents, "central for decision.kind autoregressive: one agent, user after user")
 
     @property
     def is_central(self) -> bool:
         """Whether one agent decides for all users."""
         return self.agents == "central"
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether a step is the decision for one user."""
+        return self.decision.kind == "autoregressive"

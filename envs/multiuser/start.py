@@ -41,4 +41,8 @@ def load_start(state: MultiuserState, start: MultiuserStart, rules: Rules) -> No
     state.user["backlog_s"][...] = 0.0 if start.user_backlog_s is None else start.user_backlog_s
     state.world["edge_backlog_s"][...] = 0.0 if start.edge_backlog_s is None else start.edge_backlog_s
     state.world["slot"][...] = 0 if start.slot is None else start.slot
+    state.world["turn"][...] = 0
+    state.world["sent_s"][...] = 0.0
+    state.channel["n_sending"][...] = 0
+    state.channel["received_w"][...] = 0.0
     state.sums[...] = 0.0

@@ -55,7 +55,7 @@ SUM_NAMES = (
 ) = range(len(SUM_NAMES))
 
 # Values of the scalars in Rules.
-DISCRETE, BOX = range(2)
+DISCRETE, BOX, AUTOREGRESSIVE = range(3)
 NO_INTERFERENCE, OTHERS, RELEASED = range(3)
 WHOLE, K_FOLD, SHARING = range(3)
 NO_CHANNEL = -1  # a user that stays, where decisions are discrete
@@ -68,6 +68,8 @@ class WorldRow:
     episode: Annotated[int, "number of the episode"]
     slot: Annotated[int, "slots of the episode that have been played"]
     edge_backlog_s: Annotated[float, "seconds of work that the edge server has at the start of the slot"]
+    turn: Annotated[int, "autoregressive: users that have decided in this slot; else 0"]
+    sent_s: Annotated[float, "seconds of work that those users send to the edge server"]
 
 
 class UserRow:
@@ -83,16 +85,24 @@ class UserRow:
     rank: Annotated[int, "place by urgency, the most urgent first; of equals the lower number"]
 
 
+class ChannelRow:
+    """One channel, as the users that have decided in this slot take it; autoregressive, else 0."""
+
+    n_sending: Annotated[int, "users that send on it"]
+    received_w: Annotated[float, "power of their signals at the base station"]
+
+
 class MultiuserState(NamedTuple):
     """Everything that the future of a batch of multi-user worlds depends on, beside the parameters."""
 
     world: Annotated[ROWS, "B", "worlds", row_type(WorldRow)]
     user: Annotated[ROWS, "B Us", "users", row_type(UserRow)]
+    channel: Annotated[ROWS, "B Ch", "channels", row_type(ChannelRow)]
     sums: Annotated[F8, "B G", "metric sums of the episode so far"]
 
 
 class SlotFigures(NamedTuple):
-    """What happened in the last step, in float64; a new episode leaves it as it is."""
+    """What happened in the last slot, in float64; a new episode leaves it as it is."""
 
     rate_bps: Annotated[F8, "B Us", "of the transmission; 0 where nothing was sent, as the next two"]
     upload_s: Annotated[F8, "B Us", "time on the way to the edge server"]
@@ -106,7 +116,7 @@ class SlotFigures(NamedTuple):
     is_lost: Annotated[BOOL, "B Us", "the upload was given up at the deadline"]
     shares_channel: Annotated[BOOL, "B Us", "somebody else sent on its channel"]
     edge_busy_s: Annotated[F8, "B", "time of the slot for which the edge server worked"]
-    reward: Annotated[F8, "B N", "reward of the step"]
+    reward: Annotated[F8, "B N", "reward of the slot"]
 
 
 class Room(NamedTuple):
@@ -144,6 +154,7 @@ class Rules(NamedTuple):
     horizon_slots: int
     is_central: bool
     kind: int
+    by_urgency: bool
     interference: int
     has_phantom: bool
     is_sequential: bool

@@ -11,13 +11,13 @@ from envs.arrays import F8, I8, allocate, as_row, check_entries, check_key, chec
 from envs.constants import TIER_DEVICE, TIER_EDGE
 from envs.errors import ConfigError, DecisionError
 from envs.multiuser.build import check_finite, parts_of, read_rules, read_tables
-from envs.multiuser.decode import Chosen, amount_names, encode, n_targets
+from envs.multiuser.decode import Chosen, amount_names, encode, n_targets, users_in_turn
 from envs.multiuser.figures import METRICS, summarise
-from envs.multiuser.names import own_features, target_features, vector_entries
+from envs.multiuser.names import own_features, state_entries, target_features
 from envs.multiuser.observe import MultiuserView, view_worlds
 from envs.multiuser.start import MultiuserStart, load_start
 from envs.multiuser.state import SUM_NAMES, MultiuserState, Room, SlotFigures
-from envs.multiuser.step import begin_worlds, observe_worlds, step_worlds
+from envs.multiuser.step import begin_worlds, observe_worlds, step_turns, step_worlds
 from envs.rng import key_from_seed
 from envs.scenario import Scenario
 from envs.world import Outcome, World, WorldSpec
@@ -58,16 +58,23 @@ class MultiuserWorld(World):
         out.clear_endings()
 
     def step(self, decision: I8, out: Outcome, amounts: F8 | None = None) -> None:
-        """Advance every world by a slot; see World.step. A target out of range raises DecisionError: none is masked."""
+        """Advance every world by a slot, or by a user's turn; see World.step.
+
+        A target out of range raises DecisionError: none is masked.
+        """
         self.check_decision(decision, amounts)
         if decision.min() < 0 or decision.max() >= self.spec.n_targets:
             self._refuse_target(decision)
+        key = np.uint64(self._key)
+        if self._params.takes_turns:
+            given = np.ascontiguousarray(decision)
+            step_turns(out, self.figures, self._room, self.state, given, self._tables, self._row, key)
+            return
         shape = self._no_decision.shape
         if amounts is None:
             given, numbers = np.ascontiguousarray(decision).reshape(shape), self._no_amounts
         else:
             given, numbers = self._no_decision, np.ascontiguousarray(amounts).reshape(self._no_amounts.shape)
-        key = np.uint64(self._key)
         step_worlds(out, self.figures, self._room, self.state, given, numbers, self._tables, self._row, key)
 
     def view(self) -> MultiuserView:
@@ -86,8 +93,9 @@ class MultiuserWorld(World):
         return self._view
 
     def encode(self, choice: Chosen) -> tuple[I8, F8 | None]:
-        """Return the decision and amounts for ``step`` that a rule's choice stands for."""
-        return encode(self._params, self._n_channels, choice)
+        """Return the decision and amounts for ``step`` that a rule's choice stands for, or its part of this turn."""
+        turn = users_in_turn(self.state, self._rules.by_urgency)
+        return encode(self._params, self._n_channels, choice, turn)
 
     def load(self, start: MultiuserStart, out: Outcome) -> None:
         """Put every world into a given state, as for replaying recorded transitions, and write what is seen of it.
@@ -132,7 +140,8 @@ class MultiuserWorld(World):
 
     def _build_spec(self, n_worlds: int) -> WorldSpec:
         params, n_users = self._params, self._n_users
-        is_central, is_discrete = params.is_central, params.decision.kind == "discrete"
+        is_central, kind = params.is_central, params.decision.kind
+        n_turns = n_users if params.takes_turns else 1
         n_agents, n_choices = 1 if is_central else n_users, n_targets(params, self._n_channels)
         own, of_target = own_features(params, n_users), target_features(params)
         names = own + [f"target_{k}/{name}" for k in range(n_choices) for name in of_target]
@@ -143,10 +152,10 @@ class MultiuserWorld(World):
             n_agents=n_agents,
             n_targets=n_choices,
             n_features=len(names),
-            n_state=len(vector_entries(n_users, gains=True, ranks=False)),
-            n_decisions=n_users if is_central and is_discrete else 1,
-            horizon_steps=params.horizon_slots,
-            step_s=self._rules.slot_s,
+            n_state=len(state_entries(params, n_users)),
+            n_decisions=n_users if is_central and kind == "discrete" else 1,
+            horizon_steps=params.horizon_slots * n_turns,
+            step_s=self._rules.slot_s / n_turns,
             agents=(CONTROLLER,) if is_central else self.topology.node_name[:n_users],
             agent_tier=np.full(n_agents, TIER_EDGE if is_central else TIER_DEVICE, np.int64),
             target_node=self._target_node(n_agents, n_choices),
@@ -155,11 +164,12 @@ class MultiuserWorld(World):
             feature_names=tuple(names),
             sum_names=SUM_NAMES,
             metrics=METRICS,
-            has_local=is_discrete,
+            has_local=kind != "box",
             n_amounts=len(amounts),
             amount_low=-1.0,
             amount_high=1.0,
             amount_names=amounts,
+            n_turns=n_turns,
         )
 
     def _target_node(self, n_agents: int, n_choices: int) -> I8:

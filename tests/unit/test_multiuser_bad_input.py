@@ -27,6 +27,12 @@ def refused(*overrides, name=SCENARIO):
         ("params.horizon_slots=0", "horizon_slots = 0; expected a whole number of at least 1"),
         ("params.agents=user", "users"),
         ("params.decision.kind=hybrid", "discrete"),
+        ("params.decision.kind=autoregresive", "'discrete', 'box', 'autoregressive'"),
+        ("params.decision.order=rank", "'index', 'urgency'"),
+        (
+            "params.decision.kind=autoregressive",
+            "agents = 'users'; expected central for decision.kind autoregressive: one agent, user after user",
+        ),
         ("params.semantics.interference=other", "others"),
         ("params.semantics.service=shared", "sharing"),
         ("params.semantics.users=sequential", "simultaneous for service sharing, which has no order"),
@@ -84,6 +90,9 @@ def test_decisions_that_do_not_exist_are_refused_with_the_agents_name():
     central = make(load_scenario(SCENARIO, ["params.agents=central"]), 1)
     with pytest.raises(DecisionError, match=r"world 0, agent 'controller': target -1 does not exist"):
         central.step(np.full((1, 1, 10), -1), central.outcome())
+    turns = make(load_scenario("multiuser_10_autoregressive"), 2)
+    with pytest.raises(DecisionError, match=r"world 1, agent 'controller': target 6 does not exist; expected 0 \.\. 5"):
+        turns.step(np.array([[0], [6]]), turns.outcome())
     box = make(load_scenario("multiuser_released_10"), 1)
     amounts = np.zeros((1, 1, 20))
     amounts[0, 0, 3] = 1.5
