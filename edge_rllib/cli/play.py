@@ -1,4 +1,4 @@
-"""``edge-rllib play``: watch a policy at work, in the terminal, as a GIF or as a page for browsers."""
+"""``edge-rllib play``: watch a policy at work, in the terminal, as a GIF or as a page; or store what it does."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from envs.viewer.recording import Recording
 
+_EPISODES = 16  # by default
 _STEPS = {"gif": 50, "html": 200, "terminal": 100}  # by default
 _FRAMES_PER_S = 12.0  # of the terminal
 _PRINTED_WIDTH, _PRINTED_LINES = 136, 22
@@ -30,6 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     file = parser.add_mutually_exclusive_group()
     file.add_argument("--gif", type=Path, metavar="FILE", help="write an animated GIF instead of the terminal")
     file.add_argument("--html", type=Path, metavar="FILE", help="write a page with controls, complete in one file")
+    file.add_argument("--episodes", type=Path, metavar="FILE", help="store whole episodes as .npz, to learn from")
+    parser.add_argument(
+        "--n-episodes", type=int, metavar="N", help=f"episodes to store; default {_EPISODES}, of {_EPISODES} worlds"
+    )
+    parser.add_argument(
+        "--sampled", action="store_true", help="store decisions drawn from a learned policy, not the most probable"
+    )
     parser.add_argument(
         "--steps", type=int, metavar="N", help="steps to play; default 50 as GIF, 200 as page, else 100"
     )
@@ -48,19 +56,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Play, record, and show."""
+    """Play, record, and show or store."""
     from edge_rllib.config.load import load_scenario
     from edge_rllib.experiment.watching import watch_policy
     from edge_rllib.results.files import explained
     from envs.constants import EVALUATION_WORLD_ID
     from envs.errors import ConfigError
 
-    for name in ("steps", "speed", "every"):
+    for name in ("steps", "speed", "every", "n_episodes"):
         value = getattr(arguments, name)
         if value is not None and not value > 0:
-            raise ConfigError(f"--{name} {value:g}: expected more than 0")
+            raise ConfigError(f"--{name.replace('_', '-')} {value:g}: expected more than 0")
     if arguments.skip < 0:
         raise ConfigError(f"--skip {arguments.skip}: expected 0 or more")
+    if arguments.episodes:
+        return _store(arguments)
+    if arguments.n_episodes or arguments.sampled:
+        raise ConfigError(
+            f"--{'n-episodes' if arguments.n_episodes else 'sampled'}: expected together with --episodes FILE"
+        )
     medium = "gif" if arguments.gif else "html" if arguments.html else "terminal"
     path = arguments.gif or arguments.html
     if path is not None:
@@ -82,6 +96,32 @@ def run(arguments: argparse.Namespace) -> int:
         _write_page(recording, path, arguments.speed)
     else:
         _show(recording, arguments)
+    return 0
+
+
+def _store(arguments: argparse.Namespace) -> int:
+    """Play whole episodes into a file."""
+    from edge_rllib.config.load import load_scenario
+    from edge_rllib.experiment.storing import STORED_WORLD_ID, store_episodes
+    from envs.errors import ConfigError
+
+    path = arguments.episodes
+    if arguments.steps or arguments.skip:
+        raise ConfigError("--episodes stores whole episodes: expected --n-episodes instead of --steps and --skip")
+    if path.suffix != ".npz":
+        raise ConfigError(f"--episodes {path}: expected a file that ends in .npz")
+    n_episodes = arguments.n_episodes or _EPISODES
+    n_steps = store_episodes(
+        load_scenario(arguments.scenario, arguments.overrides),
+        arguments.policy,
+        n_episodes,
+        path,
+        seed=arguments.seed,
+        world_id=STORED_WORLD_ID if arguments.world_id is None else arguments.world_id,
+        is_sampled=arguments.sampled,
+        watch=lambda episodes: _bar(episodes, "playing"),
+    )
+    _tell(path, f"{n_episodes} episodes, {n_steps} steps")
     return 0
 
 

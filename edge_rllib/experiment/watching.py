@@ -23,7 +23,7 @@ def watch_policy(
     Without a seed, that of the result's run is taken, and 0 for rules. ``watch`` may wrap the steps.
     """
     scenario = watchable(scenario)
-    if _is_result(policy):
+    if is_result(policy):
         return _watch_learned(scenario, result_folder(Path(policy)), n_steps, seed, world_id, watch)
     from envs.baselines.base import Player, look
 
@@ -42,7 +42,7 @@ def watch_policy(
     return record(world, play_step, n_steps, policy=policy.rpartition(":")[2], watch=watch)
 
 
-def _is_result(policy: str) -> bool:
+def is_result(policy: str) -> bool:
     """Return whether a policy's name is meant as a folder."""
     return Path(policy).is_dir() or ("/" in policy and ".py" not in policy)
 

@@ -104,9 +104,9 @@ class EpisodeWriter:
     """
 
     def __init__(
-        self, path: Path, spec: WorldSpec, source: str, *, with_state: bool = True, n_each: int | None = None
+        self, path: Path, spec: WorldSpec, source: str, *, with_state: bool = True, n_each: I8 | int | None = None
     ) -> None:
-        """Take the worlds' spec; only the first ``n_each`` episodes of each world count, by default all."""
+        """Take the worlds' spec; only the first ``n_each`` episodes count, of each world or by world; default all."""
         n_state = spec.n_state if with_state else 0
         self.header = Header(
             FORMAT,
@@ -119,13 +119,13 @@ class EpisodeWriter:
             spec.n_decisions,
             n_state,
         )
-        self._path, self._n_worlds, self._n_each = path, spec.n_worlds, n_each
+        self._path = path
+        self._n_left: I8 = np.full(spec.n_worlds, np.iinfo(np.int64).max if n_each is None else n_each)  # to be stored
         self._stack = contextlib.ExitStack()
         self._steps = {name: self._spill(*each, spec.n_worlds) for name, each in self.header.step_arrays().items()}
         self._finals = {name: self._spill(*each) for name, each in self.header.final_arrays().items()}
         self._episodes: list[tuple[int, int, int]] = []  # world, first step and the step behind the last
         self._begin: I8 = np.zeros(spec.n_worlds, np.int64)
-        self._n_ended: I8 = np.zeros(spec.n_worlds, np.int64)
         self._seen: dict[str, Any] = {}
 
     def _spill(self, dtype: type, shape: tuple[int, ...], *n_worlds: int) -> _Spill:
@@ -144,6 +144,11 @@ class EpisodeWriter:
     def n_episodes(self) -> int:
         """Return the episodes that are over and will be stored."""
         return len(self._episodes)
+
+    @property
+    def n_steps(self) -> int:
+        """Return the steps of these episodes."""
+        return sum(end - begin for _, begin, end in self._episodes)
 
     def begin(self, out: Outcome) -> None:
         """Take what the worlds show after a reset; episodes that were under way are forgotten."""
@@ -179,8 +184,8 @@ class EpisodeWriter:
     def _end(self, b: int, out: Outcome) -> None:
         begin, end = int(self._begin[b]), self._steps["reward"].n_rows
         self._begin[b] = end
-        self._n_ended[b] += 1
-        if self._n_each is None or self._n_ended[b] <= self._n_each:
+        if self._n_left[b] > 0:
+            self._n_left[b] -= 1
             self._episodes.append((b, begin, end))
             for name, spill in self._finals.items():
                 spill.add(name, getattr(out, name)[b])
@@ -191,14 +196,13 @@ class EpisodeWriter:
                 f"{self._path}: no episode is over after {self._steps['reward'].n_rows} steps; expected one at least, "
                 "as only whole episodes are stored"
             )
-        n_steps = sum(end - begin for _, begin, end in self._episodes)
         with zipfile.ZipFile(self._path, "w", zipfile.ZIP_DEFLATED) as archive:
             text = np.array(json.dumps(self.header._asdict()))
             _add_array(archive, _HEADER, text.dtype, (), [text])
             for name, spill in self._steps.items():
                 rows = spill.rows()
                 pieces = (rows[begin:end, b] for b, begin, end in self._episodes)
-                _add_array(archive, name, spill.dtype, (n_steps, *spill.shape[1:]), pieces)
+                _add_array(archive, name, spill.dtype, (self.n_steps, *spill.shape[1:]), pieces)
             for name, spill in self._finals.items():
                 _add_array(archive, name, spill.dtype, (self.n_episodes, *spill.shape), [spill.rows()])
 

@@ -12,11 +12,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from edge_rllib.cli.main import main
 from edge_rllib.experiment import watching
+from edge_rllib.runners.stored_episodes import read_episodes
 from envs.constants import EVALUATION_WORLD_ID
 
 RING = ["play", "fog_ring_8", "--policy"]
@@ -119,6 +121,14 @@ def test_steps_beyond_the_episode_are_told(capsys: pytest.CaptureFixture[str]) -
         ([*RING, "random", "--speed", "-1"], ["--speed -1: expected more than 0"]),
         ([*RING, "random", "--world-id", "-1"], ["first_world_id = -1"]),
         ([*RING, "random", "--set", "params.slots=3"], ["params.slots", "slot_s"]),
+        ([*RING, "random", "--n-episodes", "3"], ["--n-episodes: expected together with --episodes FILE"]),
+        ([*RING, "random", "--episodes", "a.npz", "--n-episodes", "0"], ["--n-episodes 0: expected more than 0"]),
+        ([*RING, "random", "--episodes", "a.npz", "--steps", "9"], ["whole episodes", "--n-episodes", "--steps"]),
+        ([*RING, "random", "--episodes", "a.npy"], ["--episodes a.npy", ".npz"]),
+        ([*RING, "random", "--episodes", "a.npz", "--sampled"], ["'random'", "only a learned policy"]),
+        ([*RING, "randm", "--episodes", "a.npz"], ["no baseline named 'randm'", "'random'"]),
+        (["play", "cartpole_v1", "--policy", "random", "--episodes", "a.npz"], ["has no view()"]),
+        ([*RING, "random", "--episodes", "/proc/none/a.npz"], ["/proc/none/a.npz: cannot be written"]),
         ([*RING, "random", "--gif", "/proc/none/a.gif"], ["/proc/none/a.gif: cannot be written"]),
         ([*RING, "random", "--gif", "a.gif", "--speed", "0.0001"], ["expected at most 2000", "fewer --steps"]),
     ],
@@ -139,6 +149,21 @@ def test_mistakes_are_one_line_and_exit_code_two(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_episodes_of_a_rule_are_stored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    short = [*RING, "random", "--set", "params.horizon_slots=20"]
+    path = tmp_path / "new" / "ring.npz"
+    assert main([*short, "--episodes", str(path), "--n-episodes", "20"]) == 0
+
+    assert re.match(rf"written: {path} \(20 episodes, 400 steps, 0\.\d\d MB\)\n", capsys.readouterr().out)
+    stored = read_episodes(path)
+    assert (stored.n_episodes, stored.n_steps) == (20, 400)
+    assert (stored.header.scenario, stored.header.source) == ("fog_ring_8", "simulation")
+    episodes = stored.observation.reshape(20, -1)  # of 16 worlds, four of which have two
+    assert len({episode.tobytes() for episode in episodes}) == 20
+    assert main([*short, "--episodes", str(path), "--n-episodes", "20", "--seed", "1"]) == 0
+    assert not np.array_equal(read_episodes(path).reward, stored.reward)
+
+
 def test_gif_and_page_at_once_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main([*RING, "random", "--gif", "a.gif", "--html", "a.html"])
@@ -150,7 +175,7 @@ def test_gif_and_page_at_once_are_refused(capsys: pytest.CaptureFixture[str]) ->
     [("random", False), ("mine.py:Mine", False), ("a/mine.py:Mine", False), ("results/run-1", True), (".", True)],
 )
 def test_policy_with_a_folder_is_a_result(name: str, is_result: bool) -> None:
-    assert watching._is_result(name) is is_result
+    assert watching.is_result(name) is is_result
 
 
 def read_until(terminal: int, mark: bytes, limit_s: float) -> bytes:
