@@ -49,9 +49,7 @@ class WorldSpec:
     amount_high: float = 1.0
     amount_names: tuple[str, ...] = ()  # A names
     amount_edges: tuple[tuple[float, ...], ...] = ()  # of the intervals that the world tells apart, by amount
-    n_turns: int = (
-        1  # steps that carry out one decision of a rule, part by part, as the world's ``encode`` deals it out
-    )
+    n_turns: int = 1  # steps of one decision of a rule, which the world's ``encode`` deals out part by part
 
     def sizes(self) -> dict[str, int]:
         """Return the axis sizes of this batch."""

@@ -95,6 +95,15 @@ def amount_names(params: MultiuserParams, n_users: int) -> tuple[str, ...]:
     return tuple(f"user_{u}/{name}" for u in range(n_users) for name in ("offload", "channel"))
 
 
+def amount_edges(params: MultiuserParams, n_users: int, n_channels: int) -> tuple[tuple[float, ...], ...]:
+    """Return the edges of the intervals that ``decode`` tells apart, by amount; what lies on one belongs above it."""
+    if params.decision.kind != "box":
+        return ()
+    last = n_channels + 1 if params.semantics.phantom_channel else n_channels
+    channels = tuple((2 * channel - n_channels) / n_channels for channel in range(1, last))
+    return ((0.0,), channels) * (n_users if params.is_central else 1)
+
+
 def encode(params: MultiuserParams, n_channels: int, chosen: Chosen, turn: I8) -> tuple[I8, F8 | None]:
     """Return the decision and amounts that a choice stands for; in a box, user u stays on channel u mod M.
 

@@ -11,7 +11,7 @@ from envs.arrays import F8, I8, allocate, as_row, check_entries, check_key, chec
 from envs.constants import TIER_DEVICE, TIER_EDGE
 from envs.errors import ConfigError, DecisionError
 from envs.multiuser.build import check_finite, parts_of, read_rules, read_tables
-from envs.multiuser.decode import Chosen, amount_names, encode, n_targets, users_in_turn
+from envs.multiuser.decode import Chosen, amount_edges, amount_names, encode, n_targets, users_in_turn
 from envs.multiuser.figures import METRICS, summarise
 from envs.multiuser.names import own_features, state_entries, target_features
 from envs.multiuser.observe import MultiuserView, view_worlds
@@ -169,6 +169,7 @@ class MultiuserWorld(World):
             amount_low=-1.0,
             amount_high=1.0,
             amount_names=amounts,
+            amount_edges=amount_edges(params, n_users, self._n_channels),
             n_turns=n_turns,
         )
 

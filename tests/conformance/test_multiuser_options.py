@@ -7,8 +7,11 @@ from itertools import product
 
 import numpy as np
 import pytest
+import torch
 
 from edge_rllib.config.load import load_scenario
+from edge_rllib.modules.shape import ObservationShape
+from edge_rllib.ops.traces import Agreement, same_amounts
 from envs.adapters.joint_env import JointWorld
 from envs.adapters.parallel_env import ParallelWorld
 from envs.multiuser.start import MultiuserStart
@@ -65,6 +68,42 @@ def test_agents_and_kind_give_the_shape_of_decisions():
         ("central", "discrete"): (1, 6, 10, 0),
         ("central", "box"): (1, 1, 1, 20),
     }
+
+
+@pytest.mark.parametrize("phantom", ["true", "false"])
+@pytest.mark.parametrize(("agents", "n_agents", "n_amounts"), [("central", 1, 8), ("users", 4, 2)])
+@pytest.mark.parametrize("n_channels", [1, 2, 5])
+def test_boxes_agree_where_their_users_do_the_same_on_the_same_channel(
+    agents, n_agents, n_amounts, n_channels, phantom
+):
+    box = f"params.agents={agents}", "params.decision.kind=box", f"params.semantics.phantom_channel={phantom}"
+    world, out = begun(*box, "topology.n_users=4", f"topology.n_channels={n_channels}", n_worlds=64)
+    shape = ObservationShape.of(world.spec)
+    assert len(shape.amount_edges) == n_amounts
+    rng = np.random.default_rng(0)
+    amounts, done = [], []
+    drawn = rng.choice([-1.0, -0.3, 0.0, 0.5, 0.999, 1.0], (64, 4, 2))
+    for moved_by in (0.0, rng.uniform(-0.15, 0.15, drawn.shape)):
+        amounts.append(np.clip(drawn + moved_by, -1.0, 1.0).reshape(64, n_agents, n_amounts))
+        world.step(np.zeros((64, n_agents), np.int64), out, amounts[-1])
+        done.append(np.stack((world.state.user["offloads"], world.state.user["channel"]), -1))
+    agree = (done[0] == done[1]).reshape(64, n_agents, n_amounts).all(-1)
+    assert 0 < agree.sum() < agree.size
+    found = same_amounts(*(torch.tensor(each) for each in amounts), Agreement(shape.amount_edges, 0.0))
+    np.testing.assert_array_equal(found, agree)
+    assert same_amounts(torch.tensor(amounts[0]), torch.tensor(amounts[0]), Agreement(shape.amount_edges, 0.0)).all()
+
+
+def test_intervals_are_those_of_dc_drl():
+    whole = begun("params.decision.kind=box")[0].spec.amount_edges
+    phantom = begun("params.decision.kind=box", "params.semantics.phantom_channel=true")[0].spec.amount_edges
+    assert whole == ((0.0,), (-0.6, -0.2, 0.2, 0.6))  # five channels of width 0.4
+    assert phantom == ((0.0,), (-0.6, -0.2, 0.2, 0.6, 1.0))
+
+
+def test_discrete_decisions_have_no_intervals():
+    assert begun()[0].spec.amount_edges == ()
+    assert begun("params.agents=central", "params.decision.kind=autoregressive")[0].spec.amount_edges == ()
 
 
 def test_a_central_agent_sees_the_released_vector_in_the_released_order():
