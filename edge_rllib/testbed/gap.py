@@ -30,12 +30,16 @@ def compare(simulated: Sequence[Path], real: Sequence[Path], into: Path) -> dict
 
     Folders of one policy on one side are put together. Raises ResultError for folders that cannot be compared.
     """
+    return report(*pairs(simulated, real), into)
+
+
+def report(paired: Sequence[Pair], notes: Sequence[str], into: Path) -> dict[str, Any]:
+    """Write the comparison of pairs into a folder, with notes of one's own, and return its figures."""
     from edge_rllib.results.plots import save
     from edge_rllib.testbed.gap_picture import draw
 
-    paired, alone = pairs(simulated, real)
     found = figures(paired)
-    found["notes"] += alone
+    found["notes"] += notes
     write_json(into / GAP, found)
     write_text(into / GAP_TEXT, text(found))
     save(draw(found, paired), into / FIGURES / GAP_PICTURE)

@@ -109,10 +109,11 @@ def _sides(folders: Sequence[Path], option: str) -> dict[str, Side]:
             other = "--real" if option == "--simulated" else "--simulated"
             raise ResultError(f"{option}: {given} is {what}; it belongs to {other}")
         by_policy.setdefault(side.policy, []).append(side)
-    return {policy: _together(several) for policy, several in by_policy.items()}
+    return {policy: together(several) for policy, several in by_policy.items()}
 
 
-def _together(several: Sequence[Side]) -> Side:
+def together(several: Sequence[Side]) -> Side:
+    """Return sides of one policy as one; raises ResultError where their scenarios differ."""
     first = several[0]
     for side in several[1:]:
         refuse_difference(side.folders[0], side.config, first.folders[0], first.config)
@@ -192,18 +193,18 @@ def _episode(tasks: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any
 
 def refuse_difference(folder: Path, config: Mapping[str, Any], other: Path, expected: Mapping[str, Any]) -> None:
     """Raise ResultError that names the first setting in which two scenarios differ, but for what is unsaid."""
-    for key, (here, there) in _differences(config, expected).items():
+    for key, (here, there) in differences(config, expected).items():
         if key not in UNSAID:
             raise ResultError(f"{folder} has {key} = {here} and {other} has {there}; expected the same scenario")
 
 
-def _differences(config: Any, expected: Any, where: str = "") -> dict[str, tuple[Any, Any]]:
+def differences(config: Any, expected: Any, where: str = "") -> dict[str, tuple[Any, Any]]:
     """Return dotted key -> both values, wherever two trees differ."""
     if isinstance(config, Mapping) and isinstance(expected, Mapping):
         keys = [*expected, *(key for key in config if key not in expected)]
         found: dict[str, tuple[Any, Any]] = {}
         for key in keys:
             inner = f"{where}.{key}" if where else str(key)
-            found |= _differences(config.get(key, "missing"), expected.get(key, "missing"), inner)
+            found |= differences(config.get(key, "missing"), expected.get(key, "missing"), inner)
         return found
     return {} if config == expected else {where: (config, expected)}
