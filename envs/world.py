@@ -148,6 +148,17 @@ class World(ABC):
         if spec.n_amounts or amounts is not None:
             self._check_amounts(amounts)
 
+    def check_targets(self, decision: I8) -> None:
+        """Raise DecisionError for the first target that does not exist, in worlds that mask none."""
+        n_targets = self.spec.n_targets
+        if decision.min() >= 0 and decision.max() < n_targets:
+            return
+        b, n, *d = (int(i) for i in np.argwhere((decision < 0) | (decision >= n_targets))[0])
+        raise DecisionError(
+            f"world {b}, agent {self.spec.agents[n]!r}: target {decision[b, n, *d]} does not exist; "
+            f"expected 0 .. {n_targets - 1}"
+        )
+
     def _check_amounts(self, amounts: F8 | None) -> None:
         spec = self.spec
         shape = (spec.n_worlds, spec.n_agents, spec.n_amounts)

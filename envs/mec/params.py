@@ -23,32 +23,11 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from envs.errors import ConfigError
+from envs.checks import check_choice, check_number, check_positive, refuse
 
 KINDS = ("hybrid", "box", "discrete")
 SCOPES = ("local", "near_global", "full")
 REWARDS = ("terminal", "shaped", "cost")
-
-
-def _refuse(name: str, value: object, expected: str) -> ConfigError:
-    return ConfigError(f"{name} = {value!r}; expected {expected}")
-
-
-def _check_number(name: str, value: float, low: float = -math.inf, high: float = math.inf) -> None:
-    """Refuse what is not a finite number in [low, high]."""
-    if not (math.isfinite(value) and low <= value <= high):
-        limits = f" of at least {low:g}" if math.isinf(high) else f" in [{low:g}, {high:g}]"
-        raise _refuse(name, value, "a finite number" + limits)
-
-
-def _check_positive(name: str, value: float) -> None:
-    if not (math.isfinite(value) and value > 0.0):
-        raise _refuse(name, value, "a finite number > 0")
-
-
-def _check_choice(name: str, value: str, options: tuple[str, ...]) -> None:
-    if value not in options:
-        raise _refuse(name, value, f"one of {', '.join(options)}")
 
 
 @dataclass(frozen=True)
@@ -65,12 +44,12 @@ class DecisionParams:
 
     def __post_init__(self) -> None:
         """Refuse unknown kinds, levels outside [0, 1], and a local target in the box, which has one target only."""
-        _check_choice("decision.kind", self.kind, KINDS)
+        check_choice("decision.kind", self.kind, KINDS)
         if self.kind == "box" and self.explicit_local:
-            raise _refuse("decision.explicit_local", True, "false for kind box, whose amounts name the server")
+            raise refuse("decision.explicit_local", True, "false for kind box, whose amounts name the server")
         ascends = all(a < b for a, b in zip(self.share_levels, self.share_levels[1:], strict=False))
         if not (self.share_levels and ascends and self.share_levels[0] >= 0.0 and self.share_levels[-1] <= 1.0):
-            raise _refuse("decision.share_levels", self.share_levels, "ascending shares in [0, 1]")
+            raise refuse("decision.share_levels", self.share_levels, "ascending shares in [0, 1]")
 
 
 @dataclass(frozen=True)
@@ -97,12 +76,12 @@ class ObservationParams:
 
     def __post_init__(self) -> None:
         """Refuse unknown choices; the released layout has the released scope."""
-        _check_choice("observation.layout", self.layout, ("targets", "released"))
-        _check_choice("observation.scope", self.scope, SCOPES)
-        _check_choice("observation.server_queues", self.server_queues, ("now", "at_last_result"))
-        _check_positive("observation.time_scale_s", self.time_scale_s)
+        check_choice("observation.layout", self.layout, ("targets", "released"))
+        check_choice("observation.scope", self.scope, SCOPES)
+        check_choice("observation.server_queues", self.server_queues, ("now", "at_last_result"))
+        check_positive("observation.time_scale_s", self.time_scale_s)
         if self.layout == "released" and self.scope != "near_global":
-            raise _refuse("observation.scope", self.scope, "near_global for layout released")
+            raise refuse("observation.scope", self.scope, "near_global for layout released")
 
 
 @dataclass(frozen=True)
@@ -123,9 +102,9 @@ class RewardParams:
 
     def __post_init__(self) -> None:
         """Refuse unknown forms and negative weights."""
-        _check_choice("reward.form", self.form, REWARDS)
-        _check_number("reward.success_numerator", self.success_numerator, 0.0)
-        _check_number("reward.miss_weight", self.miss_weight, 0.0)
+        check_choice("reward.form", self.form, REWARDS)
+        check_number("reward.success_numerator", self.success_numerator, 0.0)
+        check_number("reward.miss_weight", self.miss_weight, 0.0)
 
 
 @dataclass(frozen=True)
@@ -136,7 +115,7 @@ class CostParams:
 
     def __post_init__(self) -> None:
         """Refuse weights outside [0, 1]."""
-        _check_number("cost.time_weight", self.time_weight, 0.0, 1.0)
+        check_number("cost.time_weight", self.time_weight, 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -148,9 +127,9 @@ class EnergyParams:
 
     def __post_init__(self) -> None:
         """Refuse negative numbers and an empty budget."""
-        _check_number("energy.switching_farad", self.switching_farad, 0.0)
+        check_number("energy.switching_farad", self.switching_farad, 0.0)
         if not self.budget_j > 0.0:
-            raise _refuse("energy.budget_j", self.budget_j, "a number > 0, or .inf for no budget")
+            raise refuse("energy.budget_j", self.budget_j, "a number > 0, or .inf for no budget")
 
 
 @dataclass(frozen=True)
@@ -176,13 +155,13 @@ class RadioParams:
     def __post_init__(self) -> None:
         """Refuse impossible numbers."""
         for name in ("bandwidth_hz", "shadowing_distance_m", "server_height_m", "block_m", "outage_s"):
-            _check_positive(f"radio.{name}", getattr(self, name))
+            check_positive(f"radio.{name}", getattr(self, name))
         for name in ("slope_db", "shadowing_sd_db", "doppler_hz", "speed_m_per_s"):
-            _check_number(f"radio.{name}", getattr(self, name), 0.0)
+            check_number(f"radio.{name}", getattr(self, name), 0.0)
         for name in ("interference", "turn_prob"):
-            _check_number(f"radio.{name}", getattr(self, name), 0.0, 1.0)
-        _check_number("radio.noise_dbm_per_hz", self.noise_dbm_per_hz)
-        _check_number("radio.intercept_db", self.intercept_db)
+            check_number(f"radio.{name}", getattr(self, name), 0.0, 1.0)
+        check_number("radio.noise_dbm_per_hz", self.noise_dbm_per_hz)
+        check_number("radio.intercept_db", self.intercept_db)
 
 
 @dataclass(frozen=True)
@@ -205,10 +184,10 @@ class MecParams:
     def __post_init__(self) -> None:
         """Refuse unknown choices and an episode without slots."""
         if self.horizon_slots < 1:
-            raise _refuse("horizon_slots", self.horizon_slots, "a whole number of at least 1")
-        _check_choice("transfer", self.transfer, ("constant", "radio"))
-        _check_choice("on_miss", self.on_miss, ("end", "go_on"))
-        _check_choice("last_slot", self.last_slot, ("terminates", "truncates"))
+            raise refuse("horizon_slots", self.horizon_slots, "a whole number of at least 1")
+        check_choice("transfer", self.transfer, ("constant", "radio"))
+        check_choice("on_miss", self.on_miss, ("end", "go_on"))
+        check_choice("last_slot", self.last_slot, ("terminates", "truncates"))
 
     @property
     def has_budget(self) -> bool:

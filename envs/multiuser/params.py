@@ -24,37 +24,15 @@ A user of a discrete decision that stays is on no channel, so that it disturbs n
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
-from envs.errors import ConfigError
+from envs.checks import check_choice, check_number, check_positive, refuse
 
 INTERFERENCES = ("none", "others", "released")
 SERVICES = ("whole", "k_fold", "sharing")
 KINDS = ("discrete", "box", "autoregressive")
 ORDERS = ("index", "urgency")
-
-
-def _refuse(name: str, value: object, expected: str) -> ConfigError:
-    return ConfigError(f"{name} = {value!r}; expected {expected}")
-
-
-def _check_number(name: str, value: float, low: float, high: float = math.inf) -> None:
-    """Refuse what is not a finite number in [low, high]."""
-    if not (math.isfinite(value) and low <= value <= high):
-        limits = f" of at least {low:g}" if math.isinf(high) else f" in [{low:g}, {high:g}]"
-        raise _refuse(name, value, "a finite number" + limits)
-
-
-def _check_positive(name: str, value: float) -> None:
-    if not (math.isfinite(value) and value > 0.0):
-        raise _refuse(name, value, "a finite number > 0")
-
-
-def _check_choice(name: str, value: str, options: tuple[str, ...]) -> None:
-    if value not in options:
-        raise _refuse(name, value, f"one of {', '.join(options)}")
 
 
 @dataclass(frozen=True)
@@ -72,8 +50,8 @@ class DecisionParams:
 
     def __post_init__(self) -> None:
         """Refuse unknown kinds and orders."""
-        _check_choice("decision.kind", self.kind, KINDS)
-        _check_choice("decision.order", self.order, ORDERS)
+        check_choice("decision.kind", self.kind, KINDS)
+        check_choice("decision.order", self.order, ORDERS)
 
 
 @dataclass(frozen=True)
@@ -96,14 +74,14 @@ class SemanticsParams:
 
     def __post_init__(self) -> None:
         """Refuse unknown choices, an order where all are served at once, and whole servers for several at a time."""
-        _check_choice("semantics.interference", self.interference, INTERFERENCES)
-        _check_choice("semantics.users", self.users, ("sequential", "simultaneous"))
-        _check_choice("semantics.service", self.service, SERVICES)
-        _check_choice("semantics.late_uploads", self.late_uploads, ("run", "stop"))
+        check_choice("semantics.interference", self.interference, INTERFERENCES)
+        check_choice("semantics.users", self.users, ("sequential", "simultaneous"))
+        check_choice("semantics.service", self.service, SERVICES)
+        check_choice("semantics.late_uploads", self.late_uploads, ("run", "stop"))
         if self.service == "sharing" and self.users == "sequential":
-            raise _refuse("semantics.users", self.users, "simultaneous for service sharing, which has no order")
+            raise refuse("semantics.users", self.users, "simultaneous for service sharing, which has no order")
         if self.service == "whole" and self.users == "simultaneous":
-            raise _refuse("semantics.users", self.users, "sequential for service whole: one task after the other")
+            raise refuse("semantics.users", self.users, "sequential for service whole: one task after the other")
 
 
 @dataclass(frozen=True)
@@ -118,7 +96,7 @@ class CostParams:
     def __post_init__(self) -> None:
         """Refuse negative prices."""
         for name in ("local_per_cycle", "edge_per_cycle", "transmit_per_j", "miss"):
-            _check_number(f"cost.{name}", getattr(self, name), 0.0)
+            check_number(f"cost.{name}", getattr(self, name), 0.0)
 
 
 @dataclass(frozen=True)
@@ -130,7 +108,7 @@ class RewardParams:
 
     def __post_init__(self) -> None:
         """Refuse scales that are not positive."""
-        _check_positive("reward.scale", self.scale)
+        check_positive("reward.scale", self.scale)
 
 
 @dataclass(frozen=True)
@@ -149,7 +127,7 @@ class ScaleParams:
     def __post_init__(self) -> None:
         """Refuse scales that are not positive."""
         for name in self.__dataclass_fields__:
-            _check_positive(f"observation.scale.{name}", getattr(self, name))
+            check_positive(f"observation.scale.{name}", getattr(self, name))
 
 
 @dataclass(frozen=True)
@@ -182,8 +160,8 @@ class SiteParams:
     def __post_init__(self) -> None:
         """Refuse spreads that could reach 0."""
         for name in ("work_spread_frac", "size_spread_frac"):
-            _check_number(f"site.{name}", getattr(self, name), 0.0, 0.95)
-        _check_number("site.noise_spread_db", self.noise_spread_db, 0.0, 60.0)
+            check_number(f"site.{name}", getattr(self, name), 0.0, 0.95)
+        check_number("site.noise_spread_db", self.noise_spread_db, 0.0, 60.0)
 
 
 @dataclass(frozen=True)
@@ -202,10 +180,10 @@ class MultiuserParams:
     def __post_init__(self) -> None:
         """Refuse unknown choices and an episode without slots."""
         if self.horizon_slots < 1:
-            raise _refuse("horizon_slots", self.horizon_slots, "a whole number of at least 1")
-        _check_choice("agents", self.agents, ("central", "users"))
+            raise refuse("horizon_slots", self.horizon_slots, "a whole number of at least 1")
+        check_choice("agents", self.agents, ("central", "users"))
         if self.takes_turns and not self.is_central:
-            raise _refuse("agents", self.agents, "central for decision.kind autoregressive: one agent, user after user")
+            raise refuse("agents", self.agents, "central for decision.kind autoregressive: one agent, user after user")
 
     @property
     def is_central(self) -> bool:

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from envs.arrays import F8, I8, allocate, as_row, check_entries, check_key, check_saved
+from envs.arrays import F8, I8, allocate, as_row
 from envs.constants import TIER_DEVICE, TIER_EDGE
-from envs.errors import ConfigError, DecisionError
 from envs.multiuser.build import check_finite, parts_of, read_rules, read_tables
 from envs.multiuser.decode import Chosen, amount_edges, amount_names, encode, n_targets, users_in_turn
 from envs.multiuser.figures import METRICS, summarise
@@ -20,6 +19,7 @@ from envs.multiuser.state import SUM_NAMES, MultiuserState, Room, SlotFigures
 from envs.multiuser.step import begin_worlds, observe_worlds, step_turns, step_worlds
 from envs.rng import key_from_seed
 from envs.scenario import Scenario
+from envs.snapshots import restore_snapshot, take_snapshot
 from envs.world import Outcome, World, WorldSpec
 
 CONTROLLER = "controller"  # name of the agent that decides for all users
@@ -63,8 +63,7 @@ class MultiuserWorld(World):
         A target out of range raises DecisionError: none is masked.
         """
         self.check_decision(decision, amounts)
-        if decision.min() < 0 or decision.max() >= self.spec.n_targets:
-            self._refuse_target(decision)
+        self.check_targets(decision)
         key = np.uint64(self._key)
         if self._params.takes_turns:
             given = np.ascontiguousarray(decision)
@@ -108,35 +107,15 @@ class MultiuserWorld(World):
 
     def snapshot(self) -> dict[str, Any]:
         """Return a copy of everything that the future depends on; see World.snapshot."""
-        return {
-            "scenario": self.scenario.name,
-            "key": self._key,
-            "state": {name: array.copy() for name, array in self.state._asdict().items()},
-        }
+        return take_snapshot(self.scenario.name, self._key, self.state._asdict())
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Continue from a snapshot, bit-equal; see World.restore."""
-        label = f"snapshot of {self.scenario.name}"
-        check_entries(snapshot, ("scenario", "key", "state"), label)
-        if snapshot["scenario"] != self.scenario.name:
-            raise ConfigError(f"a snapshot is of scenario {snapshot['scenario']!r}; expected {self.scenario.name!r}")
-        check_key(snapshot["key"], label)
-        check_saved(snapshot["state"], self.state._asdict(), f"{label}, state")
-        self._key = snapshot["key"]
-        for name, array in self.state._asdict().items():
-            array[...] = snapshot["state"][name]
+        self._key = restore_snapshot(snapshot, self.scenario.name, self.state._asdict())
 
     def summarise(self, sums: F8) -> dict[str, float]:
         """Return the figures of ``spec.metrics`` from metric sums (G,)."""
         return summarise(sums)
-
-    def _refuse_target(self, decision: I8) -> None:
-        b, n = (int(i) for i in np.argwhere((decision < 0) | (decision >= self.spec.n_targets))[0][:2])
-        worst = decision[b, n][(decision[b, n] < 0) | (decision[b, n] >= self.spec.n_targets)]
-        raise DecisionError(
-            f"world {b}, agent {self.spec.agents[n]!r}: target {np.ravel(worst)[0]} does not exist; "
-            f"expected 0 .. {self.spec.n_targets - 1}"
-        )
 
     def _build_spec(self, n_worlds: int) -> WorldSpec:
         params, n_users = self._params, self._n_users
