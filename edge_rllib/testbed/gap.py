@@ -67,7 +67,7 @@ def figures(paired: Sequence[Pair]) -> dict[str, Any]:
         "resamples": N_RESAMPLES,
         "policies": {pair.policy: _of_policy(pair, *drawn[pair.policy]) for pair in paired},
         "over_policies": _over_policies(paired, drawn),
-        "notes": [line for pair in paired for line in _notes(pair.real)],
+        "notes": [line for pair in paired for line in _notes(pair)],
     }
 
 
@@ -138,9 +138,15 @@ def _targets(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return verdicts
 
 
-def _notes(side: Side) -> list[str]:
+def _notes(pair: Pair) -> list[str]:
     """Return what makes the measurements of a policy doubtful."""
-    lines = []
+    lines, side = [], pair.real
+    n_other, n_seen = measures.other_tasks(pair.simulated, side)
+    if n_other:
+        lines.append(
+            f"{side.policy}: {n_other} of {n_seen} tasks have another number of frames in the simulation; the sides "
+            "were made by versions that draw other clips"
+        )
     for (
         folder,
         summary,

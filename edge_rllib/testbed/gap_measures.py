@@ -115,6 +115,14 @@ def agreement(simulated: Side, real: Side) -> dict[str, float]:
     return {"same_target": float(same[0]), "same_both": float(same[1])}
 
 
+def other_tasks(simulated: Side, real: Side) -> tuple[int, int]:
+    """Return how many of the first episodes' tasks have another number of frames, and how many were looked at."""
+    a, b = simulated.episodes[0], real.episodes[0]
+    _, here, there = np.intersect1d(a.epochs, b.epochs, assume_unique=True, return_indices=True)
+    is_known = (a.frames[here] >= 0) & (b.frames[there] >= 0)
+    return int((is_known & (a.frames[here] != b.frames[there])).sum()), int(is_known.sum())
+
+
 def _agreement(a: Episode, b: Episode) -> tuple[float, float]:
     """Return both shares over the epochs that both have; NaN where there is none."""
     _, here, there = np.intersect1d(a.epochs, b.epochs, assume_unique=True, return_indices=True)

@@ -46,7 +46,7 @@ def draw(found: Mapping[str, Any], paired: Sequence[Pair]) -> Figure:
     runs = sorted({row["tasks"]["real"]["episodes"] for row in found["policies"].values()})
     figure.supxlabel(
         f"{found['scenario']}, {found['devices']} devices, {found['epochs']} epochs, seed {found['seed']}; "
-        f"{_range(runs)} real runs and {_range(episodes)} simulated episodes a policy; "
+        f"real runs of a policy: {_range(runs)}, simulated episodes: {_range(episodes)}; "
         f"bars: 95 % bootstrap, {found['resamples']} resamples",
         fontsize=8,
     )

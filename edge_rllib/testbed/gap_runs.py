@@ -16,7 +16,7 @@ from envs.arrays import BOOL, F8, I8
 
 SIMULATED = "simulated"  # the tier of a simulation's summary
 UNSAID = ("name",)  # keys of a scenario that two runs of a pair need not share
-_TASK_KEYS = ("device", "epoch", "created_s", "result_s", "is_late", "cost")
+_TASK_KEYS = ("device", "epoch", "n_frames", "created_s", "result_s", "is_late", "cost")
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Episode:
     epochs: I8  # (E,) that were decided on
     targets: I8  # (E, N)
     cuts: I8  # (E, N)
+    frames: I8  # (E, N) of the clip; -1 where a task has no record
 
     @property
     def n_lost(self) -> int:
@@ -179,15 +180,21 @@ def _episode(tasks: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any
     # None, of a task that nobody finished, becomes NaN
     response_s = np.array([task["result_s"] for task in tasks], np.float64) - created_s
     limit_s = np.maximum(end_s - created_s, 0.0)
+    epoch = np.array([task["epoch"] for task in tasks], np.int64)
+    epochs = np.array([row["epoch"] for row in ordered], np.int64)
+    targets = np.array([row["targets"] for row in ordered], np.int64)
+    frames = np.full(targets.shape, -1)
+    frames[np.searchsorted(epochs, epoch), [task["device"] for task in tasks]] = [task["n_frames"] for task in tasks]
     return Episode(
-        epoch=np.array([task["epoch"] for task in tasks], np.int64),
+        epoch=epoch,
         response_s=np.fmin(response_s, limit_s),
         is_in_flight=~(response_s <= limit_s),
         is_late=np.array([task["is_late"] for task in tasks], np.bool_),
         cost=np.array([task["cost"] for task in tasks], np.float64),
-        epochs=np.array([row["epoch"] for row in ordered], np.int64),
-        targets=np.array([row["targets"] for row in ordered], np.int64),
+        epochs=epochs,
+        targets=targets,
         cuts=np.array([row["cuts"] for row in ordered], np.int64),
+        frames=frames,
     )
 
 

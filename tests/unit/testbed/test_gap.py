@@ -48,7 +48,7 @@ def write(
             cost = price * (1.0 if response_s is None else response_s)
             tasks.append(
                 {"device": device, "epoch": epoch, "created_s": float(epoch), "result_s": result_s, "is_late": is_late}
-                | {"cost": cost, **of_episode}
+                | {"cost": cost, "n_frames": 2, **of_episode}
             )
         for epoch in range(EPOCHS):
             cuts = [0 if target else 4] * DEVICES
@@ -221,6 +221,17 @@ def test_busy_machine_and_lost_tasks_are_noted(tmp_path: Path) -> None:
     assert len(notes) == 2
     assert "edge, real: devices had 70 % of the speed" in notes[0]
     assert "2 tasks have no record" in notes[1]
+
+
+def test_tasks_that_are_not_the_same_are_noted(tmp_path: Path) -> None:
+    sim, real = both(tmp_path, "edge", 1.0, 1.0)
+    tasks = json.loads((real / "tasks.json").read_text(encoding="utf-8"))
+    tasks[0]["n_frames"], tasks[5]["n_frames"] = 3, 1
+    (real / "tasks.json").write_text(json.dumps(tasks[:-1]), encoding="utf-8")
+
+    notes = gap.compare([sim], [real], tmp_path / "gap")["notes"]
+
+    assert "2 of 7 tasks have another number of frames" in notes[0]
 
 
 def test_scenarios_that_differ_are_refused_but_for_their_name(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ def episode(cost: list[float], epoch: list[int], n_epochs: int) -> Episode:
         epochs=np.arange(n_epochs),
         targets=decided,
         cuts=decided,
+        frames=decided,
     )
 
 
