@@ -36,8 +36,9 @@ def values_of(**values):
     return load_part("algorithm", {"name": "collective", **SHORT, **values}, Source(None))
 
 
-def build(**values):
-    settings = RunSettings(load_scenario("mec_2es_3md_v1"), seed=3, n_worlds=8, total_env_steps=10_000)
+def build(n_learners=0, **values):
+    scenario = load_scenario("mec_2es_3md_v1")
+    settings = RunSettings(scenario, seed=3, n_worlds=8, total_env_steps=10_000, n_learners=n_learners)
     return values_of(**values).to_config(settings, MLP).build_algo()
 
 
@@ -57,6 +58,12 @@ def policies(algorithm):
 
 def optimizers_of(site):
     return [optimizer for _, optimizer in local_learner(site.algorithm).get_optimizers_for_module()]
+
+
+def learnt(algorithm):
+    """Return what each learner of the master knows."""
+    found = algorithm.learner_group.foreach_learner(lambda learner: vector_of(learner.module))
+    return [each.get() for each in found]
 
 
 def assert_equal(first, second):
@@ -127,6 +134,52 @@ def test_a_resumed_population_is_the_one_that_was_not_interrupted(n_actors, tmp_
     assert_equal(policies(resumed), policies(algorithm))
     algorithm.stop()
     resumed.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*deprecated")  # Ray's learner actors copy Ray Data's context, old fields and all
+def test_a_master_with_a_remote_learner_is_the_local_one_resumed_or_not(tmp_path):
+    local, remote, resumed = build(), build(n_learners=1), build(n_learners=1)
+    assert not remote.learner_group.is_local
+    expected = train(local, 2)
+    assert train(remote, 2) == expected
+    assert any(each["master_replaced"] for each in expected)  # it was given a vector, too
+    remote.save_to_path(str(tmp_path))
+    resumed.restore_from_path(str(tmp_path))
+    expected = train(local, 2)
+    assert train(remote, 2) == expected
+    assert train(resumed, 2) == expected
+    for other in (remote, resumed):
+        assert_equal(policies(local), policies(other))
+        np.testing.assert_array_equal(learnt(local), learnt(other))
+        other.stop()
+    local.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*deprecated")  # as above
+def test_a_master_with_two_learners_is_one_up_to_the_order_of_additions(tmp_path):
+    values = {"learner": {**LEARNER, "save_replay": False}}
+    one, two, resumed = build(**values), build(n_learners=2, **values), build(n_learners=2, **values)
+    expected, found = train(one, 2), train(two, 2)
+    assert any(each["master_replaced"] for each in expected)
+    for first, second in zip(expected, found, strict=True):
+        assert first == pytest.approx(second, rel=1e-3, abs=1e-3)
+    (alone,), both = learnt(one), learnt(two)
+    np.testing.assert_array_equal(*both)
+    np.testing.assert_allclose(both[0], alone, rtol=0, atol=1e-3)  # as in test_off_policy.py
+    two.save_to_path(str(tmp_path))
+    resumed.restore_from_path(str(tmp_path))
+    np.testing.assert_array_equal(learnt(resumed), both)
+    assert_equal(policies(resumed), policies(two))
+    for _ in range(2):  # without the replays' contents the warm-up comes again
+        result = resumed.train()
+    assert figures_of(result)["sites_env_steps"] == 4 * 3 * 160
+    assert result["learners"]["joint"]["gradient_steps"] > 0
+    np.testing.assert_array_equal(*learnt(resumed))
+    assert not np.array_equal(learnt(resumed)[0], both[0])
+    for algorithm in (one, two, resumed):
+        algorithm.stop()
 
 
 def test_a_policy_that_is_not_finite_is_refused_by_name_and_the_others_go_on(caplog):
@@ -224,6 +277,8 @@ def test_sites_that_show_something_else_are_refused():
     with pytest.raises(ConfigError, match=r"algorithm\.scenarios: site 0, mec_2es_5md_v1 with topology_seed 1, shows"):
         build(scenarios=["mec_2es_5md_v1"])
     settings = RunSettings(load_scenario("mec_2es_3md_v1"), n_env_runners=2)
+    with pytest.raises(ConfigError, match="save_replay = true with n_learners = 2: expected one learner"):
+        build(n_learners=2)
     with pytest.raises(ConfigError, match="collective: sites are its runners; expected n_env_runners = 0"):
         values_of().to_config(settings, MLP)
 
