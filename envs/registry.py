@@ -21,6 +21,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "matching": "envs.matching.world:MatchingWorld",
         "mec": "envs.mec.world:MecWorld",
         "multiuser": "envs.multiuser.world:MultiuserWorld",
+        "testbed": "envs.testbed.world:BedWorld",
     },
     "world_params": {
         "cartpole": "envs.cartpole.world:CartpoleParams",
@@ -29,9 +30,11 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "matching": "envs.matching.world:MatchingParams",
         "mec": "envs.mec.params:MecParams",
         "multiuser": "envs.multiuser.params:MultiuserParams",
+        "testbed": "envs.testbed.params:BedWorldParams",
     },
     "topology": {
         "bridged_clusters": "envs.topologies.bridged_clusters:BridgedClusters",
+        "edge_lan": "envs.topologies.edge_lan:EdgeLan",
         "edge_list": "envs.topologies.edge_list:EdgeList",
         "ether_iiot": "envs.topologies.ether_iiot:EtherIiot",
         "ether_urban": "envs.topologies.ether_urban:EtherUrban",
@@ -48,6 +51,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     },
     "workload": {
         "alibaba_like": "envs.workloads.alibaba_like:AlibabaLike",
+        "camera_clips": "envs.workloads.camera_clips:CameraClips",
         "diurnal": "envs.workloads.diurnal:Diurnal",
         "edge_apps": "envs.workloads.edge_apps:EdgeApps",
         "mec_profiles": "envs.workloads.mec_profiles:MecProfiles",

@@ -104,10 +104,11 @@ def _metrics() -> list[tuple[str, str]]:
     from envs.fog.figures import METRICS
     from envs.mec.figures import metrics
     from envs.multiuser.figures import METRICS as MULTIUSER
+    from envs.testbed.figures import METRICS as TESTBED
 
     better = {"low": "; lower is better", "high": "; higher is better", "": ""}
     # of the servers of a MEC cell, the first stands for all
-    of_world = {"fog": METRICS, "mec": metrics(1), "multiuser": MULTIUSER}
+    of_world = {"fog": METRICS, "mec": metrics(1), "multiuser": MULTIUSER, "testbed": TESTBED}
     return [
         (m.name, f"{world}: [{m.unit}] over {m.over}: {m.doc}{better[m.better]}")
         for world, figures in of_world.items()

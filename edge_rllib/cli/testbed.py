@@ -8,6 +8,10 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edge_rllib.testbed.params import BedScenario
 
 DEFAULT_RESULTS = Path("results")
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -24,6 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     calibrate.add_argument("--tier", default="auto", help="auto, 0, 1 or 2; default auto")
     calibrate.add_argument("--repeats", type=int, default=10, help="measurements of each figure; default 10")
     _add_results(calibrate)
+    simulate = commands.add_parser("simulate", help="play a policy in the testbed's simulated twin")
+    _add_policy(simulate)
+    simulate.add_argument("--fitted", type=Path, metavar="FILE", help="fitted.yaml of `testbed calibrate`")
+    simulate.add_argument("--episodes", type=int, default=32, metavar="N", help="episodes to play; default 32")
+    simulate.add_argument("--seed", type=int, default=0, help="of what varies from episode to episode; default 0")
+    _add_results(simulate)
     compare = commands.add_parser("compare", help="tell how far simulated runs are from real ones, by policy")
     for option, what in (("--simulated", "of `testbed simulate`"), ("--real", "of `testbed run`; repeats are pooled")):
         compare.add_argument(option, type=Path, nargs="+", required=True, metavar="DIR", help=f"result folders {what}")
@@ -46,19 +56,24 @@ def run(arguments: argparse.Namespace) -> int:
         signal.signal(signal.SIGTERM, before)
 
 
-def _add_run(parser: argparse.ArgumentParser) -> None:
+def _add_policy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("scenario", metavar="SCENARIO", help="name of a testbed scenario, or path of a yaml file")
     parser.add_argument(
         "--policy",
         default="least_response_time",
-        help="local, edge, random, round_robin, least_response_time, or file.py:Class",
+        help="local, edge, random, round_robin, least_response_time, file.py:Class, a result's folder of "
+        "`edge-rllib train`, or one of `edge-rllib export`",
     )
     parser.add_argument("--devices", type=int, metavar="N", help="number of devices; default that of the scenario")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    _add_policy(parser)
     parser.add_argument("--tier", default="auto", help="auto, 0, 1 or 2; default auto, the highest there is")
     parser.add_argument(
         "--scale", type=float, default=1.0, metavar="X", help="seconds that a second of the scenario takes; default 1"
     )
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     parser.add_argument("--listen", metavar="HOST:PORT", help="wait for other machines, which run `testbed node`, here")
     parser.add_argument("--token-file", type=Path, metavar="FILE", help="shared secret, the same on all machines")
     _add_results(parser)
@@ -76,12 +91,8 @@ def _run(arguments: argparse.Namespace) -> int:
     from edge_rllib.testbed.listening import address_of
     from edge_rllib.testbed.node import read_token
     from edge_rllib.testbed.policies import load_policy
-    from edge_rllib.testbed.scenarios import load_scenario
 
-    overrides = list(arguments.overrides)
-    if arguments.devices is not None:
-        overrides.append(f"n_devices={arguments.devices}")
-    scenario = load_scenario(arguments.scenario, overrides)
+    scenario = _scenario_of(arguments)
     policy = load_policy(arguments.policy, scenario)
     if arguments.listen is None:
         where = testbed.place(scenario, arguments.tier, arguments.scale)
@@ -95,6 +106,35 @@ def _run(arguments: argparse.Namespace) -> int:
         print(f"waiting at {arguments.listen} for {scenario.n_servers} servers and {scenario.n_devices} devices")
     figures = testbed.run(scenario, policy, arguments.policy, where, folder)
     print(f"{scenario.name}, policy {arguments.policy}, tier {figures['tier']}, time x {where.scale:g}")
+    print(judge.text(figures))
+    print(f"written to {folder}")
+    return 0
+
+
+def _scenario_of(arguments: argparse.Namespace) -> BedScenario:
+    from edge_rllib.testbed.scenarios import load_scenario
+
+    overrides = list(arguments.overrides)
+    if arguments.devices is not None:
+        overrides.append(f"n_devices={arguments.devices}")
+    return load_scenario(arguments.scenario, overrides)
+
+
+def _simulate(arguments: argparse.Namespace) -> int:
+    from edge_rllib.results.files import fresh_folder
+    from edge_rllib.testbed import judge
+    from edge_rllib.testbed.simulate import simulate
+    from edge_rllib.testbed.twin import read_fitted
+    from envs.errors import ConfigError
+
+    if arguments.episodes < 1:
+        raise ConfigError(f"--episodes {arguments.episodes}: expected at least 1")
+    scenario = _scenario_of(arguments)
+    fitted = None if arguments.fitted is None else read_fitted(arguments.fitted)
+    name = f"{scenario.name}-{Path(arguments.policy).stem}-simulated"
+    folder = arguments.into or fresh_folder(arguments.results, name)
+    figures = simulate(scenario, fitted, arguments.policy, arguments.episodes, arguments.seed, folder)
+    print(f"{scenario.name}, policy {arguments.policy}, simulated, {arguments.episodes} episodes")
     print(judge.text(figures))
     print(f"written to {folder}")
     return 0
@@ -146,4 +186,11 @@ def _node(arguments: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS = {"run": _run, "probe": _probe, "calibrate": _calibrate, "compare": _compare, "node": _node}
+_COMMANDS = {
+    "run": _run,
+    "probe": _probe,
+    "calibrate": _calibrate,
+    "simulate": _simulate,
+    "compare": _compare,
+    "node": _node,
+}

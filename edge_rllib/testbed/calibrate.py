@@ -20,6 +20,7 @@ import numpy as np
 import yaml
 from scipy import stats
 
+from edge_rllib.config import load as config
 from edge_rllib.experiment.versions import versions
 from edge_rllib.results.estimates import LEVEL, Estimate
 from edge_rllib.results.files import CONFIG, VERSIONS, explained, write_json, write_text
@@ -34,16 +35,17 @@ from edge_rllib.testbed.peers import expect
 from edge_rllib.testbed.run import LOG
 from edge_rllib.testbed.scenarios import dump
 from edge_rllib.testbed.shaping import namespaces, probe
+from edge_rllib.testbed.twin import twin
 from edge_rllib.testbed.vision.clips import make_clip
 from edge_rllib.testbed.vision.detectors import detector
 from edge_rllib.testbed.vision.stages import STAGE_NAMES, WorkSettings, decode, raw_payload
 from envs.errors import ConfigError, EdgeError
 
-MEASURED, FITTED = "calibration.json", "fitted.yaml"
+MEASURED, FITTED, TWIN = "calibration.json", "fitted.yaml", "twin.yaml"
 RATES_BPS = (5e6, 1e7, 2e7, 5e7)  # of the links whose goodput is measured
 CROWD_RATE_BPS = 2e8  # of the link to the server that is crowded, so that its tasks come together
 _UPLOAD_S = 0.25  # of a measured upload at its rate
-_MOST_FRAMES, _N_CLIPS = 4, 3
+_MOST_FRAMES, _N_CLIPS = 4, 12
 _ANSWER_S = 120.0
 _START_S = 60.0
 
@@ -72,6 +74,7 @@ def calibrate(scenario: BedScenario, asked_tier: str, repeats: int, folder: Path
     found["fitted"] = fit(found, scenario)
     write_json(folder / MEASURED, found)
     write_text(folder / FITTED, yaml.safe_dump(found["fitted"], sort_keys=False, default_flow_style=None, width=120))
+    write_text(folder / TWIN, config.dump(twin(scenario, found["fitted"])))
     return found
 
 
@@ -116,7 +119,9 @@ def fit(found: Mapping[str, Any], scenario: BedScenario) -> dict[str, Any]:
     """Return the parameters of a simulator: plain numbers with their intervals as [value, low, high].
 
     Service is fitted as overhead + CPU time / quota for a frame; goodput as a share of the rate; crowding as
-    1 + a (c - 1) for c tasks at once, where a = 1 is processor sharing and 0 is no crowding.
+    1 + a (c - 1) for c tasks at once, where a = 1 is processor sharing and 0 is no crowding. The CPU time of stages and
+    the bytes behind them are means over clips; ``core_speed`` is the CPU time that stages measure over that which a
+    quota allows them, since a process does more than its stages.
     """
     points = [(1.0 / row["quota"], value) for row in found["service"] for value in row["frame_s_all"]]
     overhead, frame_cpu = slope_through(*zip(*points, strict=True))
@@ -124,17 +129,29 @@ def fit(found: Mapping[str, Any], scenario: BedScenario) -> dict[str, Any]:
     crowd = [(row["at_once"] - 1.0, value) for row in found["crowding"] for value in row["slowdown_all"]]
     _, sharing = slope_through(*zip(*crowd, strict=True))
     cycles = frame_cpu.value * scenario.cost.core_hz
+    cpu_s = np.array([clip["cpu_s"] for clip in found["clips"]])  # (clips, stages)
+    n_bytes = np.array([clip["bytes"] for clip in found["clips"]])  # (clips, 1 + stages)
+    own_cpu_s = float(np.mean([row["frame_cpu_s"][0] for row in found["service"]]))
     return {
         "frame_cpu_s": _plain(frame_cpu),
         "frame_overhead_s": _plain(overhead),
         "frame_cycles": float(cycles),
+        "core_speed": own_cpu_s / frame_cpu.value,
+        "stage_cpu_s": {name: float(cpu_s[:, i].mean()) for i, name in enumerate(STAGE_NAMES)},
+        "work_spread_frac": _spread(cpu_s.sum(1)),
         "device_hz": [float(cores * scenario.cost.core_hz) for cores in scenario.device_cores],
         "server_hz": [float(server.cores * scenario.cost.core_hz) for server in scenario.servers],
         "goodput_share": _plain(interval(shares)),
         "round_trip_s": found["round_trip_s"][:3],
         "crowding": _plain(sharing),
-        "frame_bytes": found["frame_bytes"],
+        "frame_bytes": {name: float(n_bytes[:, i].mean()) for i, name in enumerate(("raw", *STAGE_NAMES))},
+        "bytes_spread_frac": _spread(n_bytes[:, 1]),
     }
+
+
+def _spread(values: Any) -> float:
+    """Return the standard deviation of some values over their mean."""
+    return float(np.std(values, ddof=1) / np.mean(values))
 
 
 def text(found: Mapping[str, Any]) -> str:
@@ -227,7 +244,6 @@ def _measure(bench: BedScenario, addresses: Sequence[tuple[str, int, bytes]], re
     clip = max(clips, key=lambda clip: sum(map(len, clip.true_boxes)))  # one with faces, for the last stages
     raw = raw_payload(clip)
     jpeg = decode(raw, WorkSettings(work.jpeg_quality, work.detector))
-    sizes = [len(raw) / n_frames]
     with ExitStack() as stack:
         channels = [stack.enter_context(call(host, port, token, 5.0)) for host, port, token in addresses]
         trips_s = [_ping(channels[-1], b"")[0] for _ in range(repeats)]
@@ -235,16 +251,21 @@ def _measure(bench: BedScenario, addresses: Sequence[tuple[str, int, bytes]], re
         service = []
         for m, channel in enumerate(channels[:-1]):
             rows = [_serve(channel, [(0, raw)], n_frames)[0] for _ in range(repeats)]
-            if m == 0:
-                sizes += [row[4] / n_frames for row in rows[0]]
             service.append(_service_row(bench.servers[m].cores, rows, n_frames))
+        by_clip = [_serve(channels[-2], [(0, raw_payload(each))], n_frames)[0] for each in clips]  # at a whole core
         crowding = _crowding(channels[-1], jpeg, n_frames, bench.servers[-1].n_lanes, repeats)
     return {
         "service": service,
         "goodput": goodput,
         "crowding": crowding,
         "round_trip_s": _plain(interval(trips_s)),
-        "frame_bytes": dict(zip(("raw", *STAGE_NAMES), sizes, strict=True)),
+        "clips": [
+            {
+                "cpu_s": [stage[3] / n_frames for stage in stages],
+                "bytes": [len(raw) / n_frames, *(stage[4] / n_frames for stage in stages)],
+            }
+            for stages in by_clip
+        ],
     }
 
 

@@ -23,7 +23,7 @@ from edge_rllib.testbed.server import limits_of
 from edge_rllib.testbed.shaping import cgroups, namespaces
 from edge_rllib.testbed.uplink import Answered, Lost, Uplink, Uploaded
 from edge_rllib.testbed.vision.boxes import Matches, match
-from edge_rllib.testbed.vision.clips import Clip, make_clip
+from edge_rllib.testbed.vision.clips import Clip, draw_clip, make_clip
 from edge_rllib.testbed.vision.stages import (
     N_STAGES,
     WorkSettings,
@@ -36,7 +36,6 @@ from envs.errors import EdgeError
 
 log = logging.getLogger(__name__)
 
-_TASK_STREAM = 1  # of the random numbers of a device: 0 is for clips
 TOO_SLOW, NO_DECISION = "the server was slower than the device's patience", "no decision came"
 
 
@@ -129,10 +128,9 @@ class Device:
         now_s = time.monotonic()
         if np.isnan(self._start_s):
             self._start_s = now_s
-        rng = np.random.default_rng((self._setup["seed"], self._setup["index"], _TASK_STREAM, epoch))
-        clip = self._clips[rng.integers(len(self._clips))]
-        least, most = self._setup["frames"]
-        n_frames = int(rng.integers(least, most + 1))
+        setup = self._setup
+        number, n_frames = draw_clip(setup["seed"], setup["index"], epoch, len(self._clips), setup["frames"])
+        clip = self._clips[number]
         clip = Clip(clip.frames[:n_frames], clip.true_boxes[:n_frames])
         self._works[epoch] = Work(epoch, clip, now_s, now_s + self._setup["patience_s"])
         self._control.send(

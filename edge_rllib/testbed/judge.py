@@ -98,17 +98,18 @@ def text(figures: Mapping[str, Any]) -> str:
         f"{100 * figures['offloaded_frac']:.0f} % sent to servers, {100 * figures['fallback_frac']:.0f} % fell back",
         f"response time {figures['response_time_s_mean']:.3f} s = {parts}; "
         f"p50 {figures['response_time_s_p50']:.3f}, p95 {figures['response_time_s_p95']:.3f}",
-        f"late {100 * figures['late_frac']:.1f} %, cost a task {figures['cost_per_task']:.4f}, "
-        f"precision {figures['precision']:.2f}, recall {figures['recall']:.2f}",
+        f"late {100 * figures['late_frac']:.1f} %, cost a task {figures['cost_per_task']:.4f}",
     ]
+    if "precision" in figures:  # else no picture was looked at: a simulation
+        lines[-1] += f", precision {figures['precision']:.2f}, recall {figures['recall']:.2f}"
     for place in ("device", "server"):
-        had_frac = figures[f"{place}_speed_frac"]
+        had_frac = figures.get(f"{place}_speed_frac", 1.0)
         if had_frac < TOO_SLOW_FRAC:
             lines.append(
                 f"{place}s had {100 * had_frac:.0f} % of the speed that was asked for: the machine was too busy for "
                 "these figures to mean much; try again, or a larger --scale"
             )
-    if figures["lost_processes"]:
+    if figures.get("lost_processes"):
         lines.append(f"{figures['lost_processes']} processes were lost on the way; see the log of the run")
     return "\n".join(lines)
 

@@ -123,13 +123,20 @@ RULES: dict[str, type[Policy]] = {
 
 
 def load_policy(name: str, scenario: BedScenario) -> Policy:
-    """Return a rule by name, or an object of a user's ``file.py:Class``, made with the scenario."""
+    """Return a rule by name, an object of a user's ``file.py:Class``, made with the scenario, or a folder's policy.
+
+    A folder is a result of `edge-rllib train`, or what `edge-rllib export` made of one.
+    """
     place, _, attribute = name.rpartition(":")
-    if not place.endswith(".py"):
-        if name not in RULES:
-            raise UnknownName("rule of the testbed", name, RULES, "--policy")
+    if place.endswith(".py"):
+        return _from_file(Path(place), attribute, scenario)
+    if name in RULES:
         return RULES[name](scenario)  # type: ignore[call-arg]
-    return _from_file(Path(place), attribute, scenario)
+    if not Path(name).is_dir():
+        raise UnknownName("rule of the testbed, nor folder,", name, RULES, "--policy")
+    from edge_rllib.testbed.learned import load_learned
+
+    return load_learned(Path(name), scenario)
 
 
 def _from_file(path: Path, attribute: str, scenario: BedScenario) -> Policy:

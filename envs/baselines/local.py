@@ -20,7 +20,7 @@ from envs.multiuser.observe import MultiuserView
 class Local(Rule):
     """Never offload."""
 
-    worlds: ClassVar[tuple[str, ...]] = ("fog", "mec", "multiuser")
+    worlds: ClassVar[tuple[str, ...]] = ("fog", "mec", "multiuser", "testbed")
 
     def decide(self, view: View | MecView | MultiuserView, step: int, draws: RuleDraws) -> I8:
         """Return target 0 for every agent."""

@@ -25,7 +25,7 @@ class Random(Rule):
     every channel equally often in the others, as even draws of the released box do.
     """
 
-    worlds: ClassVar[tuple[str, ...]] = ("fog", "mec", "multiuser")
+    worlds: ClassVar[tuple[str, ...]] = ("fog", "mec", "multiuser", "testbed")
 
     def decide(self, view: View | MecView | MultiuserView, step: int, draws: RuleDraws) -> I8 | Choice:
         """Return a random allowed target for every agent."""

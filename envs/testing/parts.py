@@ -18,6 +18,7 @@ from envs.fog.observe import View
 from envs.mec.observe import MecView
 from envs.rng import Draws
 from envs.scenario import Scenario, make
+from envs.testing.bed_epochs import random_bed_view
 from envs.testing.multiuser_slots import random_multiuser_view
 from envs.testing.watched import ConformanceError
 from envs.topologies.topology import Topology, TopologyBuilder
@@ -229,6 +230,7 @@ _RANDOM_VIEWS: dict[str, Callable[[np.random.Generator, int], Any]] = {
     "fog": _random_view,
     "mec": _random_mec_view,
     "multiuser": random_multiuser_view,
+    "testbed": random_bed_view,
 }
 
 

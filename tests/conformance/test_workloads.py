@@ -13,6 +13,7 @@ import envs.workloads
 from envs import registry
 from envs.rng import Draws
 from envs.topologies.topology import Topology
+from envs.workloads.camera_clips import CameraClips
 from envs.workloads.mec_profiles import MecProfiles
 from envs.workloads.multiuser_tasks import MultiuserTasks
 from envs.workloads.vision_clips import VisionClips
@@ -20,7 +21,7 @@ from envs.workloads.workload import Workload, check_tasks
 
 NAMES = registry.names("workload")
 HORIZON_S = 50.0
-FROM_THE_START = (MecProfiles, MultiuserTasks, VisionClips)  # their first period begins at instant 0
+FROM_THE_START = (CameraClips, MecProfiles, MultiuserTasks, VisionClips)  # their first period begins at instant 0
 
 
 @pytest.fixture(scope="module")

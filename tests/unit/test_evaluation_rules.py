@@ -31,7 +31,7 @@ def test_rule_of_another_world_is_refused_with_the_rules_of_this_one():
 
 
 def test_rule_in_a_world_without_rules_is_refused():
-    message = "local cannot be played in world matching, only in fog, mec, multiuser; no rule can"
+    message = "local cannot be played in world matching, only in fog, mec, multiuser, testbed; no rule can"
     with pytest.raises(ConfigError, match=message):
         rule_names(["local"], "matching")
 

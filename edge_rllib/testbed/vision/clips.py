@@ -5,6 +5,7 @@ The true boxes are known, so accuracy can be measured.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ _BRIGHTNESS = (0.75, 1.25)
 _NOISE_SD = 3.0  # grey levels
 _MARGIN_PX = 2  # between faces
 _PLACE_TRIES = 60
+_TASK_STREAM = 1  # of the random numbers of a device: 0 is for the clips themselves
 _NO_FACE_PROB = 0.2  # of a frame: its payload falls to nothing after detection
 
 
@@ -48,6 +50,13 @@ def make_clip(seed: tuple[int, ...], n_frames: int, side_px: int, most_faces: in
         frame += rng.normal(0.0, _NOISE_SD, frame.shape)
         frames.append(np.asarray(np.clip(np.round(frame), 0, 255), np.uint8))
     return Clip(tuple(frames), tuple(boxes))
+
+
+def draw_clip(seed: int, device: int, epoch: int, n_clips: int, frames: Sequence[int]) -> tuple[int, int]:
+    """Return which of its clips a device films in an epoch, and how many of its frames it takes, from (least, most)."""
+    rng = np.random.default_rng((seed, device, _TASK_STREAM, epoch))
+    number = int(rng.integers(n_clips))
+    return number, int(rng.integers(frames[0], frames[1] + 1))
 
 
 def _view(scene: Picture, zoom: float, place: np.ndarray) -> Picture:

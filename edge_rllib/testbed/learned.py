@@ -1,0 +1,135 @@
+"""A trained policy at the controls of a testbed: it sees what it saw in the twin, and says where each task goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from edge_rllib.export.loading import is_exported, load
+from edge_rllib.export.policy import ExportedPolicy
+from edge_rllib.testbed.params import BedScenario
+from edge_rllib.testbed.sight import Sight
+from envs.arrays import BOOL, F4, F8, I8, allocate
+from envs.errors import ConfigError
+from envs.testbed.decode import N_STAGES, n_targets, placement
+from envs.testbed.observe import OWN_FEATURES, TARGET_FEATURES, BedView, feature_names
+from envs.testbed.params import KINDS
+from envs.testbed.state import N_CUTS
+from envs.testbed.step import observe_reported
+from envs.world import Outcome
+
+_NONE = 0
+
+
+class LearnedPolicy:
+    """An exported policy that was trained in a world ``testbed``."""
+
+    def __init__(self, policy: ExportedPolicy, scenario: BedScenario, label: str) -> None:
+        """Take a policy; raises ConfigError for one whose features or targets are not the scenario's."""
+        self.kind = _kind_of(policy, scenario, label)
+        self._policy, self._deadline_s = policy, scenario.deadline_s
+        sizes = {
+            **dict.fromkeys(("D", "Am", "G", "S"), _NONE),
+            "B": 1,
+            "N": scenario.n_devices,
+            "K": policy.about.n_targets,
+            "F": policy.about.n_features,
+            "Se": scenario.n_servers,
+            "St": N_CUTS,
+        }
+        self._view: BedView = allocate(BedView, sizes)
+        self._out: Outcome = allocate(Outcome, sizes)
+        self._view.has_task[:] = True
+        self._n_servers = scenario.n_servers
+        self.observe(_any_sight(scenario))  # compiles what it needs before the clock runs
+        self._policy.decide(self._out.observation[0], self._out.target_mask[0])
+        self._policy.reset()
+
+    def observe(self, sight: Sight) -> F4:
+        """Return the features (N, F) of what was reported, as the twin writes them."""
+        view = self._view
+        for name in ("payload_bits", "local_backlog_s", "local_service_s", "server_backlog_s", "server_service_s"):
+            getattr(view, name)[0] = getattr(sight, name)
+        view.rate_bps[0], view.is_up[0] = sight.rate_bps, sight.is_up
+        observe_reported(self._out, view, KINDS.index(self.kind), self._deadline_s)
+        return self._out.observation[0].copy()
+
+    def decide(self, observation: F4, mask: BOOL) -> tuple[I8, F8]:
+        """Return targets (N,) and amounts (N,); ``mask`` (N, M + 1) tells which servers may be chosen."""
+        n_cuts = N_CUTS if self.kind == "cuts" else 1
+        of_targets = np.concatenate([mask[:, :1], np.repeat(mask[:, 1:], n_cuts, axis=1)], axis=1)
+        decision, amounts = self._policy.decide(observation, of_targets)
+        placed = placement(self.kind, decision, amounts[:, 0].astype(np.float64) if amounts.shape[1] else None)
+        return placed.target, np.where(placed.target > 0, 1.0 - placed.cut / N_STAGES, 1.0)
+
+
+def load_learned(folder: Path, scenario: BedScenario) -> LearnedPolicy:
+    """Return the policy of a result, or of a folder that `edge-rllib export` made.
+
+    A result whose policy was not exported yet is exported, which takes some seconds and needs torch.
+    """
+    if not is_exported(folder):
+        from edge_rllib.results.files import result_folder
+
+        folder = _exported(result_folder(folder))
+    return LearnedPolicy(load(folder), scenario, f"policy {folder}")
+
+
+def _exported(result: Path) -> Path:
+    from edge_rllib.experiment.evaluation import checkpoint_named
+    from edge_rllib.export.manifest import read
+    from edge_rllib.export.writing import DEFAULT_FOLDER, default_formats, export_result
+
+    target, checkpoint = result / DEFAULT_FOLDER, checkpoint_named(result, None)
+    if not is_exported(target) or read(target).checkpoint != checkpoint.name:
+        export_result(result, target, checkpoint, default_formats()[0])
+    return target
+
+
+def _kind_of(policy: ExportedPolicy, scenario: BedScenario, label: str) -> str:
+    """Return the kind of decisions that a policy takes."""
+    about, n_servers = policy.about, scenario.n_servers
+    kinds = {
+        (n_targets("cuts", n_servers), 0): "cuts",
+        (n_targets("shares", n_servers), 1): "shares",
+        (n_targets("whole", n_servers), 0): "whole",
+    }
+    if about.feature_names[: len(OWN_FEATURES)] != OWN_FEATURES or (
+        tuple(name.partition("/")[2] for name in about.feature_names[len(OWN_FEATURES) :])
+        != about.n_targets * TARGET_FEATURES
+    ):
+        raise ConfigError(
+            f"{label} was trained in scenario {about.scenario}, with features such as {about.feature_names[0]!r}; a "
+            "testbed shows those of a world 'testbed': see `edge-rllib testbed calibrate`, which writes a twin to "
+            "train in"
+        )
+    kind = kinds.get((about.n_targets, about.n_amounts))
+    if kind is None or about.feature_names != tuple(feature_names(about.n_targets)):
+        raise ConfigError(
+            f"{label} has {about.n_targets} targets and {about.n_amounts} amounts; testbed scenario {scenario.name} "
+            f"has {n_servers} servers, for which a policy has {' or '.join(f'{k} and {a}' for k, a in kinds)}"
+        )
+    if kind != "whole" and not scenario.is_partial:
+        raise ConfigError(f"{label} divides tasks, and testbed scenario {scenario.name} does not (is_partial: false)")
+    if len(about.groups) > 1 and len(about.agents) != scenario.n_devices:
+        raise ConfigError(
+            f"{label} has weights of its own for each of {len(about.agents)} devices; testbed scenario {scenario.name} "
+            f"has {scenario.n_devices}"
+        )
+    return kind
+
+
+def _any_sight(scenario: BedScenario) -> Sight:
+    n, m = scenario.n_devices, scenario.n_servers
+    return Sight(
+        n_frames=np.ones(n),
+        payload_bits=np.ones((n, N_CUTS)),
+        local_backlog_s=np.zeros(n),
+        local_service_s=np.ones(n),
+        server_backlog_s=np.zeros(m),
+        server_service_s=np.ones((n, m)),
+        rate_bps=np.ones((n, m)),
+        is_up=np.ones((n, m), np.bool_),
+        deadline_s=scenario.deadline_s,
+    )

@@ -1,0 +1,134 @@
+"""The simulated twin of a testbed scenario: the same devices, links and tasks, as calibration has measured them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from edge_rllib.config.parts import load_part
+from edge_rllib.config.source import Source
+from edge_rllib.testbed.params import BedScenario
+from edge_rllib.testbed.vision.clips import draw_clip
+from edge_rllib.testbed.vision.stages import STAGE_NAMES
+from envs.errors import ConfigError
+from envs.scenario import Scenario
+from envs.testbed.params import BedCost, BedDecision, BedRandomisation, BedReward
+from envs.topologies.edge_lan import EdgeServer
+
+KIND = "testbed"  # of the world
+_WORK_OF_DEFAULTS = (256, 80, "lbp")  # side, quality and detector that the twin's own figures are of
+_DEFAULTS = Source(None, "defaults of the testbed's twin")
+FITTED_KEYS = (
+    "core_speed",
+    "stage_cpu_s",
+    "frame_overhead_s",
+    "goodput_share",
+    "round_trip_s",
+    "crowding",
+    "frame_bytes",
+    "work_spread_frac",
+    "bytes_spread_frac",
+)
+
+
+def read_fitted(path: Path) -> dict[str, Any]:
+    """Return what ``edge-rllib testbed calibrate`` has fitted; raises ConfigError for another file."""
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    missing = [key for key in FITTED_KEYS if not isinstance(found, dict) or key not in found]
+    if missing:
+        raise ConfigError(f"{path}: no fitted.yaml of `edge-rllib testbed calibrate`: it has no {', '.join(missing)}")
+    return dict(found)
+
+
+def twin(
+    scenario: BedScenario,
+    fitted: Mapping[str, Any] | None = None,
+    decision: str = "cuts",
+    randomise: Mapping[str, float] | None = None,
+    same_tasks: bool = False,
+) -> Scenario:
+    """Return the scenario of world ``testbed`` that a testbed scenario stands for.
+
+    ``fitted`` is that of a calibration; None takes the figures of the machine on which the defaults were measured,
+    and is refused for other work than theirs. With ``same_tasks`` the clips have as many frames as on the testbed.
+    """
+    if fitted is None and (scenario.work.side_px, scenario.work.jpeg_quality, scenario.work.detector) != (
+        _WORK_OF_DEFAULTS
+    ):
+        raise ConfigError(
+            f"testbed scenario {scenario.name}: frames of {scenario.work.side_px} pixels, quality "
+            f"{scenario.work.jpeg_quality} and detector {scenario.work.detector} need figures of their own: "
+            "`edge-rllib testbed calibrate` first, then --fitted FILE"
+        )
+    lan, clips = load_part("topology", "edge_lan", _DEFAULTS), load_part("workload", "camera_clips", _DEFAULTS)
+    params = load_part("world_params", KIND, _DEFAULTS)
+    link, cost = scenario.link, scenario.cost
+    lan = dataclasses.replace(
+        lan,
+        n_devices=scenario.n_devices,
+        device_cores=scenario.device_cores,
+        servers=tuple(EdgeServer(each.cores, each.n_lanes, each.discipline) for each in scenario.servers),
+        core_hz=cost.core_hz,
+        up_bps=link.up_bps,
+        down_bps=link.down_bps,
+        delay_s=link.delay_s,
+        sharing=link.sharing,
+    )
+    clips = dataclasses.replace(
+        clips, period_s=scenario.epoch_s, frames=scenario.work.frames, deadline_s=scenario.deadline_s
+    )
+    if fitted is not None:
+        lan, clips = _as_fitted(lan, clips, fitted, cost.core_hz)
+    if same_tasks:
+        clips = dataclasses.replace(clips, listed_frames=_frames_of(scenario))
+    params = dataclasses.replace(
+        params,
+        horizon_slots=scenario.n_epochs,
+        decision=BedDecision(decision if scenario.is_partial else "whole"),  # type: ignore[arg-type]
+        patience_frac=scenario.patience_frac,
+        drain_s=scenario.drain_s,
+        cost=BedCost(
+            cost.local_per_gcycle / 1e9, cost.edge_per_gcycle / 1e9, cost.per_joule, cost.late, cost.transmit_w
+        ),
+        reward=BedReward(params.reward.scale, params.reward.team),
+        randomise=BedRandomisation(**{**dataclasses.asdict(params.randomise), **(randomise or {})}),
+    )
+    return Scenario(f"twin of {scenario.name}", KIND, lan, scenario.seed, clips, params)
+
+
+def _frames_of(scenario: BedScenario) -> tuple[tuple[int, ...], ...]:
+    """Return the frames of the clip that each device of the testbed films in each epoch."""
+    work = scenario.work
+    return tuple(
+        tuple(draw_clip(scenario.seed, n, epoch, work.clips, work.frames)[1] for epoch in range(scenario.n_epochs))
+        for n in range(scenario.n_devices)
+    )
+
+
+def _as_fitted(lan: Any, clips: Any, fitted: Mapping[str, Any], core_hz: float) -> tuple[Any, Any]:
+    """Return network and clips with the figures of a calibration."""
+    sizes = fitted["frame_bytes"]
+    lan = dataclasses.replace(
+        lan,
+        core_hz=core_hz * fitted["core_speed"],
+        delay_s=max(fitted["round_trip_s"][0], 0.0) / 2.0,
+        goodput_frac=min(fitted["goodput_share"][0], 1.0),
+        crowding=max(fitted["crowding"][0], 0.0),
+    )
+    clips = dataclasses.replace(
+        clips,
+        stage_cycles=tuple(fitted["stage_cpu_s"][name] * core_hz for name in STAGE_NAMES),
+        overhead_s=max(fitted["frame_overhead_s"][0], 0.0),
+        cut_bytes=(sizes["raw"], *(sizes[name] for name in STAGE_NAMES[:-1])),
+        result_bytes=sizes[STAGE_NAMES[-1]],
+        work_spread_frac=fitted["work_spread_frac"],
+        bytes_spread_frac=fitted["bytes_spread_frac"],
+    )
+    return lan, clips
