@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from ray.rllib.utils.metrics import (
 
 from edge_rllib import compat
 from edge_rllib.algorithms.settings import RunSettings
+from edge_rllib.algorithms.start import begin_with
 from edge_rllib.modules.shape import ObservationShape
 from edge_rllib.runners.agents import agent_mapping, agent_spaces
 from edge_rllib.runners.batched import BatchedEnvRunner
@@ -50,6 +52,7 @@ class BatchedConfig(AlgorithmConfig):
         self.sample_ahead = False
         self.keep_logits = False  # runners record logits, for losses that compare distributions
         self.learner_threads = 1
+        self.start_from = ""
         self.train_on = "all"
         self.n_agents = 1
         self.has_amounts = False
@@ -87,6 +90,7 @@ class BatchedConfig(AlgorithmConfig):
         observation_space, action_space = agent_spaces(spec, is_central)
         self.n_agents, self.has_amounts = spec.n_agents, bool(spec.n_amounts)
         self.sample_ahead, self.learner_threads = settings.sample_ahead, settings.learner_threads
+        self.start_from = settings.start_from
         env_config = {
             "scenario": settings.scenario,
             "seed": settings.seed,
@@ -160,6 +164,8 @@ class BatchedAlgorithm(Algorithm):
         super().setup(config)
         settings = self.config.env_config
         self._summariser = make(settings["scenario"], 1, settings["seed"])
+        if self.config.start_from:
+            begin_with(self, Path(self.config.start_from))
 
     @property
     def is_batched(self) -> bool:

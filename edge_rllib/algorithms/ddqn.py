@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_rllib.algorithms import checks
-from edge_rllib.algorithms.base import BatchedAlgorithm, BatchedOnlyConfig
+from edge_rllib.algorithms.base import BatchedOnlyConfig
 from edge_rllib.algorithms.preparation import TRAIN_ON
 from edge_rllib.algorithms.q_learner import QLearner
 from edge_rllib.algorithms.settings import RunSettings
+from edge_rllib.algorithms.stored import FromEpisodes, StoredParams
 from edge_rllib.modules.q_module import QModule
 from envs.errors import ConfigError
 
@@ -28,10 +29,11 @@ class DdqnConfig(BatchedOnlyConfig):
         """Set defaults; values come from ``DdqnParams``."""
         super().__init__(algo_class=algo_class or Ddqn)
         self.ddqn: DdqnParams | None = None
+        self.stored = StoredParams()
         self.total_env_steps = 0
 
 
-class Ddqn(BatchedAlgorithm):
+class Ddqn(FromEpisodes):
     """Double deep Q-learning."""
 
     @classmethod
@@ -45,7 +47,7 @@ class Ddqn(BatchedAlgorithm):
 
 
 @dataclass(frozen=True)
-class DdqnParams:
+class DdqnParams(StoredParams):
     """Values of DDQN."""
 
     fragment_steps: int  # steps of each world between two calls of the learner
@@ -85,6 +87,10 @@ class DdqnParams:
                 f"{self.replay_rows}: expected each to be at most the next"
             )
 
+    def most_fragment_steps(self, n_agents: int) -> int:
+        """Return how many steps of ``n_agents`` agents the replay takes at once."""
+        return self.replay_rows // n_agents
+
     def to_config(self, settings: RunSettings, model: Any) -> Any:
         """Return the config from which ``build_algo`` makes the Algorithm."""
         if model.is_recurrent:
@@ -93,6 +99,7 @@ class DdqnParams:
             raise ConfigError(
                 f"save_replay = true with n_learners = {settings.n_learners}: a checkpoint holds one learner's state"
             )
+        self.check_episodes(settings)
         config = DdqnConfig()
         config.training(
             lr=settings.linear(self.learning_rate, self.final_learning_rate),
@@ -102,7 +109,7 @@ class DdqnParams:
             train_batch_size_per_learner=self.fragment_steps * settings.total_worlds // max(1, settings.n_learners),
         )
         config.env_runners(rollout_fragment_length=self.fragment_steps)
-        config.ddqn, config.train_on = self, self.train_on
+        config.ddqn, config.stored, config.train_on = self, self, self.train_on
         config.total_env_steps = settings.total_env_steps
         model_config = {"model": model, "is_dueling": self.is_dueling, "epsilon": self.epsilon}
         return config.apply(settings, QModule, model_config, is_central=False)

@@ -20,6 +20,7 @@ from edge_rllib import compat
 from edge_rllib.algorithms.joint_update import JointUpdate, Networks, Step, Transitions
 from edge_rllib.algorithms.learner import PREPARE_TIMER, STEP_TIMER, RolloutLearner
 from edge_rllib.algorithms.reward_terms import JointBatch
+from edge_rllib.algorithms.stored import check_filling, check_warm
 from edge_rllib.modules.critics import Situation
 from edge_rllib.modules.joint import JOINT, JointModule
 from edge_rllib.ops import hybrid, traces
@@ -46,6 +47,7 @@ class JointLearner(RolloutLearner):
         self.joint: JointModule = self.module[JOINT].unwrapped()
         self.joint.make_target_networks()
         self.replay: JointReplay | None = None
+        self.keeps_value_scale = False  # it came with the first weights
         self._saved: dict[str, Any] | None = None  # contents from a checkpoint, until the replay is built
         self._owed_updates = 0.0
         self._beta = self.values.importance_beta
@@ -70,13 +72,18 @@ class JointLearner(RolloutLearner):
             parts["temperature"] = (module.log_temperatures, config.off_policy.temperature_learning_rate)
         return parts
 
-    def update(self, batch: Any = None, training_data: Any = None, **kwargs: Any) -> Any:
-        """Store rollouts, do the gradient steps that are due, log figures of the last one."""
+    def update(
+        self, batch: Any = None, training_data: Any = None, *, new_frac: float | None = None, **kwargs: Any
+    ) -> Any:
+        """Store rollouts, do the gradient steps that are due, log figures of the last one.
+
+        With ``new_frac`` this share of all steps in the replay counts as stored, instead of those of the rollouts.
+        """
         training_data = compat.training_data(batch) if training_data is None else training_data
         timesteps = kwargs.get("timesteps") or {}
         self._weights_seq_no += 1
         with self.metrics.log_time((ALL_MODULES, PREPARE_TIMER), reduce="mean", window=1):
-            n_updates = self._store(compat.rollouts_of(training_data))
+            n_updates = self._store(compat.rollouts_of(training_data), new_frac)
         self.before_gradient_based_update(timesteps=timesteps)
         if self.joint_update.n_steps or n_updates:
             self._follow_schedules(timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0))
@@ -89,9 +96,9 @@ class JointLearner(RolloutLearner):
         self._log(errors)
         return self.metrics.reduce()
 
-    def _store(self, rollouts: list[Rollout]) -> int:
+    def _store(self, rollouts: list[Rollout], new_frac: float | None) -> int:
         """Store rollouts, show them to the reward terms, and return how many gradient steps are due."""
-        n_stored = 0
+        n_stored = 0.0
         for rows, world_ids in self._whole(rollouts):
             if self.replay is None:
                 self.replay = self._empty_replay(rows)
@@ -99,13 +106,17 @@ class JointLearner(RolloutLearner):
             n_stored += rows.terminated.size
             for term in self.reward_terms:
                 term.observe(rows, world_ids)
-            if self.joint.observation_scale is not None:
+            if self.joint.observation_scale is not None and rows.terminated.size:
                 seen = compat.as_tensor(rows.observation[:-1], "cpu").flatten(0, 2)
                 self.joint.observation_scale.merge(moments(seen))
         assert self.replay is not None
+        check_filling("replay_steps", int(self.replay.ring.n_written[0]), self.replay.n_places, new_frac)
+        check_warm("warm_up_steps", self.replay.n_ready, self.values.warm_up_steps, new_frac)
+        if new_frac is not None:
+            n_stored = new_frac * self.replay.n_ready
         if self.replay.n_ready < self.values.warm_up_steps:
             return 0
-        if self.joint_update.n_steps == 0 and self.values.normalise_value:
+        if self.joint_update.n_steps == 0 and self.values.normalise_value and not self.keeps_value_scale:
             self._set_value_scale()
         self._owed_updates += self.values.updates_per_step * n_stored
         n_updates = int(self._owed_updates)
@@ -323,6 +334,7 @@ class JointLearner(RolloutLearner):
             state[COMPONENT_REPLAY] = {
                 "owed_updates": self._owed_updates,
                 "n_steps": self.joint_update.n_steps,
+                "keeps_value_scale": self.keeps_value_scale,
                 "draws": self._draws.bit_generator.state,
                 "noise": self._noise.get_state().numpy().copy(),
                 "contents": contents if self.values.save_replay else None,
@@ -335,6 +347,7 @@ class JointLearner(RolloutLearner):
         if COMPONENT_REPLAY in state:
             saved = state[COMPONENT_REPLAY]
             self._owed_updates, self.joint_update.n_steps = saved["owed_updates"], saved["n_steps"]
+            self.keeps_value_scale = saved.get("keeps_value_scale", False)
             self._draws.bit_generator.state = saved["draws"]
             self._noise.set_state(torch.from_numpy(np.array(saved["noise"])))
             self._saved, self.replay = saved["contents"], None

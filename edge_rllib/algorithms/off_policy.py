@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from edge_rllib.algorithms import checks
-from edge_rllib.algorithms.base import BatchedAlgorithm
 from edge_rllib.algorithms.central import CRITIC_SEES, CentralCriticConfig
 from edge_rllib.algorithms.joint_learner import JointLearner
 from edge_rllib.algorithms.joint_update import (
@@ -23,6 +22,7 @@ from edge_rllib.algorithms.joint_update import (
     UpdateRules,
 )
 from edge_rllib.algorithms.settings import RunSettings
+from edge_rllib.algorithms.stored import FromEpisodes, StoredParams
 from edge_rllib.modules.critics import CRITICS
 from edge_rllib.modules.joint import JointModule
 from edge_rllib.modules.shape import ObservationShape
@@ -47,10 +47,11 @@ class OffPolicyConfig(CentralCriticConfig):
         """Set defaults; values come from the algorithm's params."""
         super().__init__(algo_class=algo_class or OffPolicy)
         self.off_policy: OffPolicyParams | None = None
+        self.stored = StoredParams()
         self.total_env_steps = 0
 
 
-class OffPolicy(BatchedAlgorithm):
+class OffPolicy(FromEpisodes):
     """Off-policy learning from a joint replay; the learner's steps make the difference between the algorithms."""
 
     @classmethod
@@ -82,7 +83,7 @@ class Exploration(NamedTuple):
 
 
 @dataclass(frozen=True)
-class OffPolicyParams(ABC):
+class OffPolicyParams(StoredParams, ABC):
     """Values that all algorithms of the family have. An environment step is one step of one world, all agents."""
 
     fragment_steps: int  # steps of each world between two calls of the learner
@@ -127,6 +128,15 @@ class OffPolicyParams(ABC):
                 f"minibatch_steps = {self.minibatch_steps}, warm_up_steps = {self.warm_up_steps}, replay_steps = "
                 f"{self.replay_steps}: expected each to be at most the next"
             )
+        if self.episodes and self.n_step_rule == "retrace":
+            raise ConfigError(
+                "n_step_rule = 'retrace' with episodes: files do not say how probable decisions were; expected "
+                "fixed or adaptive"
+            )
+
+    def most_fragment_steps(self, n_agents: int) -> int:
+        """Return how many steps the replay takes at once, each perhaps with a final observation."""
+        return self.replay_steps // 2
 
     @abstractmethod
     def joint_update(
@@ -182,8 +192,9 @@ class OffPolicyParams(ABC):
                 f"save_replay = true with n_learners = {settings.n_learners}: expected one learner, whose state a "
                 "checkpoint holds"
             )
+        self.check_episodes(settings)
         config = OffPolicyConfig(self.algorithm())
-        config.off_policy, config.total_env_steps = self, settings.total_env_steps
+        config.off_policy, config.stored, config.total_env_steps = self, self, settings.total_env_steps
         model_config = {
             "n_critics": self.n_critics,
             "initial": self.first_weights,

@@ -21,6 +21,7 @@ from torch.nn import functional
 from edge_rllib import compat
 from edge_rllib.algorithms import preparation
 from edge_rllib.algorithms.learner import PREPARE_TIMER, STEP_TIMER, RolloutLearner
+from edge_rllib.algorithms.stored import check_filling, check_warm
 from edge_rllib.modules.actor_critic import MASK
 from edge_rllib.modules.q_module import VALUES
 from edge_rllib.ops.categorical import mask_logits
@@ -59,6 +60,7 @@ class QLearner(RolloutLearner):
         for module_id in self.module.keys():  # noqa: SIM118  (a MultiRLModule is not a dict)
             self.module[module_id].unwrapped().make_target_networks()
         self.replays: dict[str, Replay] = {}
+        self.keeps_value_scale = False  # it came with the first weights
         self._saved: dict[str, Any] = {}  # contents from a checkpoint, until the replay of that module is built
         self._agents: dict[str, int] = {}
         self._owed_rows = 0.0  # rows that the ratio allows to train on and that did not fill a minibatch
@@ -72,12 +74,17 @@ class QLearner(RolloutLearner):
         """Name what a module must offer."""
         return [TargetNetworkAPI]
 
-    def update(self, batch: Any = None, training_data: Any = None, **kwargs: Any) -> Any:
-        """Store rollouts and do as many gradient steps as the ratio of trained to stored rows asks for."""
+    def update(
+        self, batch: Any = None, training_data: Any = None, *, new_frac: float | None = None, **kwargs: Any
+    ) -> Any:
+        """Store rollouts and do as many gradient steps as the ratio of trained to stored rows asks for.
+
+        With ``new_frac`` this share of all rows counts as stored, instead of those of the rollouts.
+        """
         training_data = compat.training_data(batch) if training_data is None else training_data
         rollouts = self.with_terms(compat.rollouts_of(training_data))
         with self.metrics.log_time((ALL_MODULES, PREPARE_TIMER), reduce="mean", window=1):
-            draws = self._plan(rollouts)
+            draws = self._plan(rollouts, new_frac)
         if self._n_updates or draws is not None:
             self._follow_schedules((kwargs.get("timesteps") or {}).get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0))
         if draws is None:
@@ -90,16 +97,19 @@ class QLearner(RolloutLearner):
         return self.metrics.reduce()
 
     @torch.no_grad()
-    def _plan(self, rollouts: list[Rollout]) -> Draws | None:
+    def _plan(self, rollouts: list[Rollout], new_frac: float | None) -> Draws | None:
         """Store rollouts; return what to draw, or None while there is too little. A collective call."""
-        own: dict[str, tuple[int, int]] = {}
+        own: dict[str, tuple[int, float]] = {}
         for module_id in rollouts[0].columns:
             if self.should_module_be_updated(module_id):
                 new = sum(self._replay(module_id, rollout).add(rollout, module_id) for rollout in rollouts)
-                own[module_id] = (self.replays[module_id].n_ready, new)
+                replay = self.replays[module_id]
+                check_filling("replay_rows", int(replay.ring.n_written[0]), replay.n_places, new_frac)
+                own[module_id] = (replay.n_ready, new if new_frac is None else new_frac * replay.n_ready)
                 self._observe_rows(module_id, rollouts)
         everyone = compat.gather_objects(own)
         ready = {module_id: sum(part[module_id][0] for part in everyone) for module_id in own}
+        check_warm("warm_up_rows", sum(ready.values()), self.values.warm_up_rows, new_frac)
         if sum(ready.values()) < self.values.warm_up_rows:
             return None
         # a module with few agents, or few decisions, draws fewer rows: none is trained more often than the others
@@ -109,7 +119,7 @@ class QLearner(RolloutLearner):
         rows = {m: n for m, n in rows.items() if m in own and min(part[m][0] for part in everyone) >= n}
         if not rows:
             return None
-        if self._n_updates == 0 and self.values.normalise_value:
+        if self._n_updates == 0 and self.values.normalise_value and not self.keeps_value_scale:
             self._set_value_scales(rows)
         largest = max(rows, key=lambda m: sum(part[m][1] for part in everyone))
         self._owed_rows += self.values.replay_ratio * sum(part[largest][1] for part in everyone)
@@ -138,7 +148,8 @@ class QLearner(RolloutLearner):
         return self.replays[module_id]
 
     def _observe_rows(self, module_id: str, rollouts: list[Rollout]) -> None:
-        if self.module[module_id].unwrapped().observation_scale is not None:
+        is_scaled = self.module[module_id].unwrapped().observation_scale is not None
+        if is_scaled and any(rollout.n_steps for rollout in rollouts):
             columns = [rollout.columns[module_id][column.OBSERVATION][:-1] for rollout in rollouts]
             rows = torch.cat([compat.as_tensor(observation, "cpu").flatten(0, 2) for observation in columns])
             self._seen[module_id] = preparation.global_moments(rows)
@@ -251,6 +262,7 @@ class QLearner(RolloutLearner):
             state[COMPONENT_REPLAY] = {
                 "owed_rows": self._owed_rows,
                 "n_updates": self._n_updates,
+                "keeps_value_scale": self.keeps_value_scale,
                 "generator": self._generator.bit_generator.state,
                 "contents": self._contents() if self.values.save_replay else {},
             }
@@ -265,6 +277,7 @@ class QLearner(RolloutLearner):
         if COMPONENT_REPLAY in state:
             saved = state[COMPONENT_REPLAY]
             self._owed_rows, self._n_updates = saved["owed_rows"], saved["n_updates"]
+            self.keeps_value_scale = saved.get("keeps_value_scale", False)
             if max(1, self.config.num_learners) == 1:
                 self._generator.bit_generator.state = saved["generator"]
             self._saved, self.replays = dict(saved["contents"]), {}

@@ -31,6 +31,7 @@ class RunSettings:
     n_gpus_per_learner: float = 0.0
     n_evaluation_worlds: int = 0  # worlds of Algorithm.evaluate(); 0 builds no evaluation runner
     evaluation_interval: int = 0  # iterations between evaluations within train(); 0 for none
+    start_from: str = ""  # checkpoint whose weights the run begins with; none for weights drawn by the seed
 
     def __post_init__(self) -> None:
         check_seed(self.seed)

@@ -37,6 +37,7 @@ class Collective(OffPolicy):
     """Generations of sites."""
 
     takes_reward_terms = False  # sites learn where they play
+    takes_episodes = False
 
     def setup(self, config: Any) -> None:
         """Build as RLlib does, then sites that begin at the master's weights."""

@@ -15,7 +15,7 @@ import yaml
 
 from edge_rllib.config.convert import build, convert, unknown_key
 from edge_rllib.config.parts import import_file, load_part, part_name
-from edge_rllib.config.paths import config_file, label, user_file
+from edge_rllib.config.paths import config_file, label, placed, user_file
 from edge_rllib.config.schema import RunConfig
 from edge_rllib.config.source import Source
 from edge_rllib.config.tree import Overrides, Tree, merge, nested, read_yaml
@@ -81,7 +81,14 @@ def run_from_tree(tree: Tree, source: Source) -> RunConfig:
         values[_REWARD] = None if is_off else load_part(_REWARD, tree[_REWARD], source.at(_REWARD))
     run = build(RunConfig, values, source)
     rules = tuple(_absolute(name, source.at("evaluation").at("rules")) for name in run.evaluation.rules)
-    return dataclasses.replace(run, evaluation=dataclasses.replace(run.evaluation, rules=rules))
+    algorithm, start_from = run.algorithm, run.start_from
+    if getattr(algorithm, "episodes", ()):
+        near = source.at("algorithm").at("episodes").file
+        algorithm = dataclasses.replace(algorithm, episodes=tuple(placed(path, near) for path in algorithm.episodes))
+    if start_from is not None:
+        start_from = placed(start_from, source.at("start_from").file)
+    evaluation = dataclasses.replace(run.evaluation, rules=rules)
+    return dataclasses.replace(run, evaluation=evaluation, algorithm=algorithm, start_from=start_from)
 
 
 def _name_of(spec: Any) -> Any:

@@ -51,6 +51,16 @@ def user_file(name: str, near: Path | None, where: str = "") -> Path:
     raise ConfigError(f"no file {name!r}; looked for {looked}" + (f" ({where})" if where else ""))
 
 
+def placed(name: str, near: Path | None) -> str:
+    """Return the full path of a file or folder: beside the file ``near`` that mentions it, else as given.
+
+    It need not exist: results are read again after what they were made from is gone.
+    """
+    path = Path(name).expanduser()
+    beside = None if near is None else near.parent / path
+    return str((beside if beside is not None and beside.exists() else path).absolute())
+
+
 def label(path: Path) -> str:
     """Return a file's name for messages: short inside the package's own folder, else the path."""
     try:

@@ -62,6 +62,7 @@ class RunConfig:
     results: str  # folder under which the run's own folder is made
     evaluation: EvaluationConfig
     checkpoint: CheckpointConfig
+    start_from: str | None = None  # result whose best weights the run begins with; none for weights drawn by the seed
     mutual_information: Any = None  # a part of that kind: a reward that is added in training; none for the task's alone
 
     def __post_init__(self) -> None:

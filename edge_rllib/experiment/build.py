@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from edge_rllib.algorithms.settings import RunSettings
-from edge_rllib.config.load import dump
+from edge_rllib.config.load import dump, load_run
 from edge_rllib.config.parts import user_modules
 from edge_rllib.config.schema import RunConfig
+from edge_rllib.experiment.checkpoints import best
 from edge_rllib.experiment.versions import versions
 from edge_rllib.results import files
+from edge_rllib.runners.stored_episodes import wrong_name
 from envs.errors import ConfigError
+from envs.scenario import make
 
 log = logging.getLogger(__name__)
 
@@ -100,8 +103,8 @@ def n_slots(run: RunConfig) -> int:
     return 1 + run.n_env_runners + run.n_learners
 
 
-def settings(run: RunConfig) -> RunSettings:
-    """Return what the algorithm is told about the run."""
+def settings(run: RunConfig, start_from: str = "") -> RunSettings:
+    """Return what the algorithm is told about the run; with a checkpoint ``start_from`` it begins with its weights."""
     return RunSettings(
         scenario=run.scenario,
         seed=run.seed,
@@ -113,15 +116,20 @@ def settings(run: RunConfig) -> RunSettings:
         total_env_steps=run.total_env_steps,
         learner_threads=run.learner_threads,
         n_gpus_per_learner=run.n_gpus_per_learner,
+        start_from=start_from,
     )
 
 
-def algorithm_config(run: RunConfig) -> Any:
+def algorithm_config(run: RunConfig, start_from: str = "") -> Any:
     """Return RLlib's config of a run; settings that do not fit each other raise ConfigError."""
     _check_shaping(run)
-    config = run.algorithm.to_config(settings(run), run.model)
+    config = run.algorithm.to_config(settings(run, start_from), run.model)
     if run.mutual_information is None:
         return config
+    if getattr(run.algorithm, "offline", False):
+        raise ConfigError(
+            f"{run.name}: mutual_information learns from steps that are played, of which offline = true has none"
+        )
     from edge_rllib.callbacks.mutual_information import add_mutual_information  # loads RLlib, which is slow
 
     return add_mutual_information(config, run.mutual_information)
@@ -138,12 +146,27 @@ def _check_shaping(run: RunConfig) -> None:
         )
 
 
-def build(run: RunConfig) -> Any:
-    """Return the Algorithm of a run."""
-    algorithm = algorithm_config(run).build_algo()
+def build(run: RunConfig, is_new: bool = True) -> Any:
+    """Return the Algorithm of a run; a new one begins with the weights of the result that it names, if it does."""
+    start_from = str(start_checkpoint(run)) if is_new and run.start_from else ""
+    algorithm = algorithm_config(run, start_from).build_algo()
     with contextlib.suppress(OSError):
         Path(algorithm.logdir).rmdir()  # RLlib makes a folder in ~/ray_results, in which nothing is written
     return algorithm
+
+
+def start_checkpoint(run: RunConfig) -> Path:
+    """Return the best checkpoint of the result that a run starts from, if its agents see and decide on the same."""
+    folder = files.result_folder(str(run.start_from))
+    before = load_run(str(folder / files.CONFIG))
+    given, expected = (make(each.scenario, 1, each.seed).spec for each in (before, run))
+    fault = wrong_name("feature", given.feature_names, expected.feature_names)
+    fault = fault or wrong_name("amount", given.amount_names, expected.amount_names)
+    if fault:
+        raise ConfigError(
+            f"start_from {folder}: a policy for {given.scenario} does not fit scenario {expected.scenario}: {fault}"
+        )
+    return best(folder)
 
 
 def write_settings(run: RunConfig, folder: Path) -> None:

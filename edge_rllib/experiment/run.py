@@ -69,7 +69,7 @@ def resume(folder: Path, overrides: Overrides = (), console: Any = None) -> Fini
     path = checkpoints.latest(folder)
     checkpoints.load_state(path)
     with _ray(run):
-        algorithm = build(run)
+        algorithm = build(run, is_new=False)
         try:
             state = checkpoints.restore(algorithm, path)
             files.keep_rows(folder, state["iteration"])

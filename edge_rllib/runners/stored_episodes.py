@@ -410,12 +410,40 @@ def fragments(stored: StoredEpisodes, groups: dict[str, I8], n_steps: int, with_
             column.LOGP: np.zeros(stored.reward[steps, None].shape, np.float32),
             column.REWARD: stored.reward[steps, None],
         }
-        columns = {
-            module_id: {name: array[:, :, as_slice(agents)] for name, array in joint.items()}
-            for module_id, agents in groups.items()
-        }
         endings = stored.terminated[steps, None], stored.truncated[steps, None]
-        yield Rollout(columns, groups, *endings, state, finals if is_cut.any() else None, _STORED_WORLD, 0)
+        yield _rollout(joint, groups, *endings, state, finals if is_cut.any() else None)
+
+
+def no_steps(spec: WorldSpec, groups: dict[str, I8], with_state: bool) -> Rollout:
+    """Return a rollout without steps, for Learners that go on with what they have."""
+    n = spec.n_agents
+    joint: dict[str, Any] = {
+        column.OBSERVATION: np.zeros((1, 1, n, spec.n_features), np.float32),
+        column.MASK: np.ones((1, 1, n, spec.n_targets), np.bool_),
+        column.DECISION: np.zeros((0, 1, n), np.int64),
+        column.AMOUNTS: np.zeros((0, 1, n, spec.n_amounts), np.float32),
+        column.LOGP: np.zeros((0, 1, n), np.float32),
+        column.REWARD: np.zeros((0, 1, n), np.float32),
+    }
+    nothing: BOOL = np.zeros((0, 1), np.bool_)
+    state: F4 | None = np.zeros((1, 1, spec.n_state), np.float32) if with_state else None
+    return _rollout(joint, groups, nothing, nothing, state, None)
+
+
+def _rollout(
+    joint: dict[str, Any],
+    groups: dict[str, I8],
+    terminated: BOOL,
+    truncated: BOOL,
+    state: F4 | None,
+    finals: Finals | None,
+) -> Rollout:
+    """Return a rollout of columns (t, 1, N, ...) of all agents, with those of each module its own."""
+    columns = {
+        module_id: {name: array[:, :, as_slice(agents)] for name, array in joint.items()}
+        for module_id, agents in groups.items()
+    }
+    return Rollout(columns, groups, terminated, truncated, state, finals, _STORED_WORLD, 0)
 
 
 def _with_next(rows: Any, finals: Any, steps: slice) -> Any:
