@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import re
 import shutil
 import signal
@@ -42,6 +43,7 @@ import testbed_picture
 import yaml
 from rich.console import Console
 
+from edge_rllib.export.manifest import MANIFEST
 from edge_rllib.results import files
 from edge_rllib.results.estimates import N_RESAMPLES
 from edge_rllib.testbed import gap, gap_measures, gap_runs
@@ -106,10 +108,22 @@ def cells_of(given: argparse.Namespace) -> list[Cell]:
 
 def asked(cell: Cell, given: argparse.Namespace, fitted: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return what makes a run what it is, as plain values."""
-    how: dict[str, Any] = {"policy": cell.spec, "scenario": yaml.safe_load(dump(cell.scenario))}
+    how: dict[str, Any] = {
+        "policy": cell.spec,
+        "content": content(cell.spec),
+        "scenario": yaml.safe_load(dump(cell.scenario)),
+    }
     if cell.repeat:
         return {**how, "tier": given.tier, "scale": given.scale}
     return {**how, "episodes": given.episodes, "fitted": fitted}
+
+
+def content(spec: str) -> str:
+    """Return a digest of the file or training that a policy comes from; empty for a rule, or where nothing is there."""
+    path = Path(spec.rpartition(":")[0] if ".py:" in spec else spec)
+    sources = [path] if path.is_file() else [path / files.PROGRESS, path / MANIFEST]
+    found = b"".join(source.read_bytes() for source in sources if source.is_file())
+    return hashlib.sha256(found).hexdigest()[:16] if found else ""
 
 
 def is_finished(folder: Path, wanted: Mapping[str, Any]) -> bool:

@@ -176,6 +176,22 @@ def test_every_policy_has_its_turn_before_one_is_repeated(
     assert text.count("| 4 | round_robin |") == 2  # its values, and beside local-only and edge-only
 
 
+@pytest.mark.slow
+def test_policy_that_was_changed_is_not_taken_for_what_was_played(
+    experiment: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text("from edge_rllib.testbed.policies import LocalRule as Mine\n", encoding="utf-8")
+    options = ["--quick", "--simulate-only", "--policies", f"mine={mine}:Mine", "--out", str(tmp_path / "bed")]
+    first, again = experiment.main(options), experiment.main(options)
+    mine.write_text("from edge_rllib.testbed.policies import EdgeRule as Mine\n", encoding="utf-8")
+
+    changed = experiment.main(options)
+
+    assert (first, again, changed) == (0, 0, 2)
+    assert "3-mine-simulated was made with content = " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
