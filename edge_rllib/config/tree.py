@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,9 +66,9 @@ def parse_overrides(overrides: Overrides) -> Tree:
 
 
 def nested(overrides: Overrides) -> Tree:
-    """Return overrides as a tree: ``{"a.b": 1}`` becomes ``{"a": {"b": 1}}``."""
+    """Return overrides as a tree of its own: ``{"a.b": 1}`` becomes ``{"a": {"b": 1}}``."""
     result: Tree = {}
-    for dotted, value in parse_overrides(overrides).items():
+    for dotted, value in copy.deepcopy(dict(parse_overrides(overrides))).items():
         *folders, last = dotted.split(".")
         place = result
         for key in folders:

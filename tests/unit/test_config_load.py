@@ -95,3 +95,12 @@ def test_every_rule_can_be_asked_for_by_name() -> None:
     rules = [load_rule(name) for name in names("baseline")]
 
     assert len(rules) >= 5
+
+
+def test_overrides_stay_as_the_caller_has_made_them():
+    shared = {"name": "ippo", "gamma": 0.5}
+    first = load_run("quickstart", {"algorithm": shared, "algorithm.entropy_coeff": 0.5})
+    second = load_run("quickstart", {"algorithm": shared})
+    assert shared == {"name": "ippo", "gamma": 0.5}
+    assert (first.algorithm.entropy_coeff, second.algorithm.gamma) == (0.5, 0.5)
+    assert second.algorithm.entropy_coeff != 0.5
