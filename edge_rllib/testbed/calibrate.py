@@ -20,7 +20,6 @@ import numpy as np
 import yaml
 from scipy import stats
 
-from edge_rllib.config import load as config
 from edge_rllib.experiment.versions import versions
 from edge_rllib.results.estimates import LEVEL, Estimate
 from edge_rllib.results.files import CONFIG, VERSIONS, explained, write_json, write_text
@@ -35,7 +34,7 @@ from edge_rllib.testbed.peers import expect
 from edge_rllib.testbed.run import LOG
 from edge_rllib.testbed.scenarios import dump
 from edge_rllib.testbed.shaping import namespaces, probe
-from edge_rllib.testbed.twin import twin
+from edge_rllib.testbed.twin import scenario_file, twin
 from edge_rllib.testbed.vision.clips import make_clip
 from edge_rllib.testbed.vision.detectors import detector
 from edge_rllib.testbed.vision.stages import STAGE_NAMES, WorkSettings, decode, raw_payload
@@ -74,7 +73,7 @@ def calibrate(scenario: BedScenario, asked_tier: str, repeats: int, folder: Path
     found["fitted"] = fit(found, scenario)
     write_json(folder / MEASURED, found)
     write_text(folder / FITTED, yaml.safe_dump(found["fitted"], sort_keys=False, default_flow_style=None, width=120))
-    write_text(folder / TWIN, config.dump(twin(scenario, found["fitted"])))
+    write_text(folder / TWIN, scenario_file(twin(scenario, found["fitted"])))
     return found
 
 

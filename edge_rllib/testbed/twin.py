@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from edge_rllib.config.load import dump
 from edge_rllib.config.parts import load_part
 from edge_rllib.config.source import Source
 from edge_rllib.testbed.params import BedScenario
@@ -101,6 +102,13 @@ def twin(
         randomise=BedRandomisation(**{**dataclasses.asdict(params.randomise), **(randomise or {})}),
     )
     return Scenario(f"twin of {scenario.name}", KIND, lan, scenario.seed, clips, params)
+
+
+def scenario_file(scenario: Scenario) -> str:
+    """Return the text of a file that `edge-rllib train` takes as a scenario; its name is that of the file."""
+    tree = yaml.safe_load(dump(scenario))
+    del tree["name"]
+    return f"# {scenario.name}\n" + yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, width=120)
 
 
 def _frames_of(scenario: BedScenario) -> tuple[tuple[int, ...], ...]:

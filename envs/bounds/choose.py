@@ -9,6 +9,7 @@ from envs.bounds.linear_program import LinearProgram
 from envs.bounds.matching import BestKnown
 from envs.bounds.mec import MecReturn, MecSlots, MecZeroQueue
 from envs.bounds.multiuser import MultiuserAlone
+from envs.bounds.testbed import BedFluid
 from envs.bounds.tiny import ValueIteration
 from envs.bounds.zero_queue import ZeroQueue
 from envs.scenario import Scenario
@@ -21,7 +22,7 @@ def bound_for(wanted: str, scenario: Scenario, figure: str, n_worlds: int, seed:
 
     ``wanted`` is zero_queue, linear_program or auto: the exact optimum of a tiny network, linear_program where the
     worlds have few tasks, else zero_queue. In the MEC world auto and linear_program are the best decisions of empty
-    slots where those are known; in the multi-user world there is one bound.
+    slots where those are known; in the multi-user world and the testbed's twin there is one bound.
     """
     other_figures, refusal = "", ""  # why: what was asked of the scenario tells more than what was not asked
     for kind in _kinds(wanted, scenario, n_worlds):
@@ -48,6 +49,9 @@ def _kinds(wanted: str, scenario: Scenario, n_worlds: int) -> Iterator[type[Boun
         return
     if scenario.world == "multiuser":
         yield MultiuserAlone
+        return
+    if scenario.world == "testbed":
+        yield BedFluid
         return
     if scenario.world != "fog":
         raise NoBound(f"no bound is known for world {scenario.world}")
