@@ -12,7 +12,8 @@ eight, as DC-DRL published; `least_response_time`, which divides tasks, is quick
 the simulation comes; "near" is a rank correlation of costs of 0.8 and a mean gap of 15 %.
 
 Stop it with Ctrl-C or SIGTERM: the same command goes on where it stopped, and a finished run is never repeated. A run
-that fails is told, and the others go on. NAME=SPEC gives a policy a name; SPEC is whatever `edge-rllib testbed run
+that fails is told, and the others go on; one on a machine that was too busy is told, too: remove its folder under runs/
+and give the command again. NAME=SPEC gives a policy a name; SPEC is whatever `edge-rllib testbed run
 --policy` takes, and {devices} in it becomes the number of devices. A policy that cannot play that number is left out.
 
 Method. testbed_3 to testbed_8: devices on one edge server, the tasks of all runs of a scenario are the same. Each

@@ -149,7 +149,9 @@ def _panel(axes: Axes, found: Mapping[str, Any], key: str) -> None:
                     markerfacecolor=shade(name) if kind == "real" else "white",
                 )  # fmt: skip
                 seen += values.tolist()
-    axes.set_xticks([int(n) for n in found["devices"]])
+    numbers = [int(n) for n in found["devices"]]
+    axes.set_xticks(numbers)
+    axes.set_xlim(min(numbers) - 0.5, max(numbers) + 0.5)
     axes.grid(alpha=0.3)
     if factor == 1.0 and seen and min(seen) > 0.0 and max(seen) > LOG_RATIO * min(seen):
         axes.set_yscale("log")

@@ -16,7 +16,6 @@ from edge_rllib.testbed import gap_measures as measures
 from edge_rllib.testbed.gap_runs import Pair
 from envs.arrays import F8
 
-_COLUMNS = 3  # of small multiples
 _LOG_RATIO = 5.0  # largest over smallest cost above which axes are logarithmic
 _BAND = (0.025, 0.975)  # of simulated episodes
 _MARKERS = "osD^vP*X<>"
@@ -25,16 +24,17 @@ _EDGE_COLOUR = "#009E73"  # as the work of servers in the timeline; the others' 
 
 def draw(found: Mapping[str, Any], paired: Sequence[Pair]) -> Figure:
     """Draw one point a policy beside the diagonal, and below the share of tasks that have ended within a time."""
-    n_rows = -(-len(paired) // _COLUMNS)
+    n_columns = 2 if len(paired) in (2, 4) else 3
+    n_rows = -(-len(paired) // n_columns)
     figure = Figure((9.0, 4.4 + 2.5 * n_rows), layout="constrained")
     upper, lower = figure.subfigures(2, 1, height_ratios=(4.0, 2.5 * n_rows), squeeze=False)[:, 0]
     _costs(upper.subplots(), found)
-    panels = lower.subplots(n_rows, _COLUMNS, sharey=True, squeeze=False).ravel()
+    panels = lower.subplots(n_rows, n_columns, sharey=True, squeeze=False).ravel()
     for axes, pair in zip(panels, paired, strict=False):
         _ended(axes, pair, found)
     for axes in panels[len(paired) :]:
         axes.set_visible(False)
-    for axes in panels[::_COLUMNS]:
+    for axes in panels[::n_columns]:
         axes.set_ylabel("share of tasks ended [1]")
     handles = [
         Line2D([], [], color="#222222", linewidth=1.8, label="testbed"),
