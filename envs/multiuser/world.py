@@ -42,7 +42,7 @@ class MultiuserWorld(World):
         self.state: MultiuserState = allocate(MultiuserState, self._sizes())
         self.state.world["world_id"] = first_world_id + np.arange(n_worlds)
         self.state.user["deadline_s"] = 1.0  # there is a task from ``reset`` on
-        self.figures: SlotFigures = allocate(SlotFigures, self._sizes())  # of the last step, in float64
+        self.figures: SlotFigures = allocate(SlotFigures, self._sizes())  # of the last slot, in float64
         self._room: Room = allocate(Room, self._sizes())
         self._no_decision = np.zeros((n_worlds, cell.n_users), np.int64)
         self._no_amounts = np.zeros((n_worlds, 2 * cell.n_users))
