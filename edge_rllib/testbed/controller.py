@@ -17,7 +17,7 @@ from edge_rllib.testbed.meter import TaskRecord, record_of
 from edge_rllib.testbed.params import BedScenario
 from edge_rllib.testbed.policies import Policy, checked
 from edge_rllib.testbed.rates import RateModel, rate_model, up_rates
-from edge_rllib.testbed.sight import Sight, observation
+from edge_rllib.testbed.sight import Sight, observation, seen_of
 from edge_rllib.testbed.vision.stages import N_STAGES
 from envs.arrays import BOOL, F8
 
@@ -151,9 +151,7 @@ class Controller:
                 "late_reports": len(devices) + len(servers) - len(heard),
                 "targets": targets.tolist(),
                 "cuts": cuts.tolist(),
-                "local_backlog_s": sight.local_backlog_s.tolist(),
-                "server_backlog_s": sight.server_backlog_s.tolist(),
-                "rate_bps": sight.rate_bps.tolist(),
+                **seen_of(sight),
                 "observation": shown.tolist(),
             }
         )

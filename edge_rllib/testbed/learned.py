@@ -9,17 +9,13 @@ import numpy as np
 from edge_rllib.export.loading import is_exported, load
 from edge_rllib.export.policy import ExportedPolicy
 from edge_rllib.testbed.params import BedScenario
+from edge_rllib.testbed.seeing import Seeing
 from edge_rllib.testbed.sight import Sight
-from envs.arrays import BOOL, F4, F8, I8, allocate
+from envs.arrays import BOOL, F4, F8, I8
 from envs.errors import ConfigError
 from envs.testbed.decode import N_STAGES, n_targets, placement
-from envs.testbed.observe import OWN_FEATURES, TARGET_FEATURES, BedView, feature_names
-from envs.testbed.params import KINDS
+from envs.testbed.observe import OWN_FEATURES, TARGET_FEATURES, feature_names
 from envs.testbed.state import N_CUTS
-from envs.testbed.step import observe_reported
-from envs.world import Outcome
-
-_NONE = 0
 
 
 class LearnedPolicy:
@@ -28,32 +24,16 @@ class LearnedPolicy:
     def __init__(self, policy: ExportedPolicy, scenario: BedScenario, label: str) -> None:
         """Take a policy; raises ConfigError for one whose features or targets are not the scenario's."""
         self.kind = _kind_of(policy, scenario, label)
-        self._policy, self._deadline_s = policy, scenario.deadline_s
-        sizes = {
-            **dict.fromkeys(("D", "Am", "G", "S"), _NONE),
-            "B": 1,
-            "N": scenario.n_devices,
-            "K": policy.about.n_targets,
-            "F": policy.about.n_features,
-            "Se": scenario.n_servers,
-            "St": N_CUTS,
-        }
-        self._view: BedView = allocate(BedView, sizes)
-        self._out: Outcome = allocate(Outcome, sizes)
-        self._view.has_task[:] = True
-        self._n_servers = scenario.n_servers
+        self._policy = policy
+        self._seeing = Seeing(self.kind, scenario.n_devices, scenario.n_servers, scenario.deadline_s)
         self.observe(_any_sight(scenario))  # compiles what it needs before the clock runs
-        self._policy.decide(self._out.observation[0], self._out.target_mask[0])
-        self._policy.reset()
+        policy.decide(self._seeing.out.observation[0], self._seeing.out.target_mask[0])
+        policy.reset()
 
     def observe(self, sight: Sight) -> F4:
         """Return the features (N, F) of what was reported, as the twin writes them."""
-        view = self._view
-        for name in ("payload_bits", "local_backlog_s", "local_service_s", "server_backlog_s", "server_service_s"):
-            getattr(view, name)[0] = getattr(sight, name)
-        view.rate_bps[0], view.is_up[0] = sight.rate_bps, sight.is_up
-        observe_reported(self._out, view, KINDS.index(self.kind), self._deadline_s)
-        return self._out.observation[0].copy()
+        self._seeing.look(sight)
+        return self._seeing.out.observation[0].copy()
 
     def decide(self, observation: F4, mask: BOOL) -> tuple[I8, F8]:
         """Return targets (N,) and amounts (N,); ``mask`` (N, M + 1) tells which servers may be chosen."""

@@ -15,6 +15,7 @@ from edge_rllib.experiment.versions import versions
 from edge_rllib.results.files import CONFIG, FIGURES, VERSIONS, explained, write_json, write_text
 from edge_rllib.testbed import judge
 from edge_rllib.testbed.controller import Controller, Played
+from edge_rllib.testbed.episodes import store
 from edge_rllib.testbed.gathering import Gathering
 from edge_rllib.testbed.ground import MACHINES, Ground
 from edge_rllib.testbed.launcher import Launcher
@@ -30,6 +31,7 @@ from envs.errors import ConfigError
 log = logging.getLogger(__name__)
 
 LOG, TASKS, EPOCHS, SUMMARY, TIMELINE = "log.txt", "tasks.json", "epochs.json", "summary.json", "timeline.png"
+EPISODES = "episodes.npz"
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,13 @@ def run(
             controller.bring_up()
             on_start(gathering, pids)
             played = controller.play(policy)
-    return _save(scenario, played, policy_name, where, folder, load_before)
+    figures = _save(scenario, played, policy_name, where, folder, load_before)
+    store(folder / EPISODES, scenario, f"testbed, tier {_tier(where)}", [played], getattr(policy, "kind", "cuts"))
+    return figures
+
+
+def _tier(where: Where) -> int | str:
+    return "machines" if where.tier == MACHINES else where.tier
 
 
 @contextlib.contextmanager
@@ -133,7 +141,7 @@ def _save(
     figures = {
         "scenario": scenario.name,
         "policy": policy_name,
-        "tier": "machines" if where.tier == MACHINES else where.tier,
+        "tier": _tier(where),
         "tier_note": where.note,
         "scale": where.scale,
         "load_before": load_before,  # processes that wanted a core in the minute before: others slow the testbed down

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
@@ -31,6 +32,9 @@ class Sight(NamedTuple):
         return np.concatenate([np.ones((len(self.n_frames), 1), np.bool_), self.is_up], 1)
 
 
+SEEN = tuple(name for name in Sight._fields if name != "deadline_s")  # of an epoch's row
+
+
 def feature_names(n_servers: int) -> list[str]:
     """Return the names of the features of a device, in order."""
     own = ["local_backlog", "local_service", *(f"payload_{cut}" for cut in range(N_STAGES))]
@@ -50,3 +54,13 @@ def observation(sight: Sight) -> F4:
     times = np.stack([upload_s, backlog_s, sight.server_service_s], 2) / sight.deadline_s
     servers = np.concatenate([sight.is_up[:, :, None].astype(np.float64), times], 2).reshape(n_devices, -1)
     return np.concatenate([own, sight.payload_bits / BITS_SCALE, servers], 1).astype(np.float32)
+
+
+def seen_of(sight: Sight) -> dict[str, Any]:
+    """Return what was seen as an epoch's row keeps it."""
+    return {name: getattr(sight, name).tolist() for name in SEEN}
+
+
+def sight_of_row(row: Mapping[str, Any], deadline_s: float) -> Sight:
+    """Return what an epoch's row has kept."""
+    return Sight(**{name: np.array(row[name]) for name in SEEN}, deadline_s=deadline_s)

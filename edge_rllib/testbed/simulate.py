@@ -11,14 +11,16 @@ import numpy as np
 
 from edge_rllib.experiment.versions import versions
 from edge_rllib.results.files import CONFIG, VERSIONS, explained, write_json, write_text
+from edge_rllib.runners.stored_episodes import SIMULATION
 from edge_rllib.testbed import judge
 from edge_rllib.testbed.controller import Played
+from edge_rllib.testbed.episodes import store
 from edge_rllib.testbed.meter import StageRecord, TaskRecord
 from edge_rllib.testbed.params import BedScenario
 from edge_rllib.testbed.policies import Policy, checked, load_policy
-from edge_rllib.testbed.run import EPOCHS, SUMMARY, TASKS
+from edge_rllib.testbed.run import EPISODES, EPOCHS, SUMMARY, TASKS
 from edge_rllib.testbed.scenarios import dump
-from edge_rllib.testbed.sight import Sight, observation
+from edge_rllib.testbed.sight import Sight, observation, seen_of
 from edge_rllib.testbed.twin import twin
 from edge_rllib.testbed.vision.stages import N_STAGES, STAGE_NAMES
 from envs.arrays import F8
@@ -53,9 +55,11 @@ def simulate(
     decision = "cuts" if scenario.is_partial else "whole"
     world = make(twin(scenario, fitted, decision, same_tasks=True), 1, seed)
     assert isinstance(world, BedWorld)
-    played, rows, table = Played(), [], []
+    played, rows, table, episodes = Played(), [], [], []
     for episode in range(n_episodes):
-        one = play(world, scenario, load_policy(policy_name, scenario), episode)
+        policy = load_policy(policy_name, scenario)
+        one = play(world, scenario, policy, episode)
+        episodes.append(one)
         rows += [
             {**task.as_json(), "cost": judge.task_cost(task, scenario.cost), "episode": episode} for task in one.tasks
         ]
@@ -81,6 +85,7 @@ def simulate(
     write_json(folder / TASKS, rows)
     write_json(folder / EPOCHS, table)
     write_json(folder / SUMMARY, figures)
+    store(folder / EPISODES, scenario, SIMULATION, episodes, getattr(policy, "kind", "cuts"))
     return figures
 
 
@@ -102,9 +107,7 @@ def play(world: BedWorld, scenario: BedScenario, policy: Policy, episode: int) -
                 "start_s": epoch * scenario.epoch_s,
                 "targets": targets.tolist(),
                 "cuts": cuts.tolist(),
-                "local_backlog_s": sight.local_backlog_s.tolist(),
-                "server_backlog_s": sight.server_backlog_s.tolist(),
-                "rate_bps": sight.rate_bps.tolist(),
+                **seen_of(sight),
                 "observation": shown.tolist(),
             }
         )

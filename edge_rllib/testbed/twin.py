@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -21,7 +21,11 @@ from envs.testbed.params import BedCost, BedDecision, BedRandomisation, BedRewar
 from envs.topologies.edge_lan import EdgeServer
 
 KIND = "testbed"  # of the world
-_WORK_OF_DEFAULTS = (256, 80, "lbp")  # side, quality and detector that the twin's own figures are of
+_WORK_OF_DEFAULTS: tuple[int, int, Literal["lbp"]] = (
+    256,
+    80,
+    "lbp",
+)  # side, quality and detector that the twin's own figures are of
 _DEFAULTS = Source(None, "defaults of the testbed's twin")
 FITTED_KEYS = (
     "core_speed",
@@ -109,6 +113,13 @@ def scenario_file(scenario: Scenario) -> str:
     tree = yaml.safe_load(dump(scenario))
     del tree["name"]
     return f"# {scenario.name}\n" + yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, width=120)
+
+
+def like_defaults(scenario: BedScenario) -> BedScenario:
+    """Return a scenario whose frames are those of the twin's own figures: its sizes are right, its times are not."""
+    side_px, quality, detector = _WORK_OF_DEFAULTS
+    work = dataclasses.replace(scenario.work, side_px=side_px, jpeg_quality=quality, detector=detector)
+    return dataclasses.replace(scenario, work=work)
 
 
 def _frames_of(scenario: BedScenario) -> tuple[tuple[int, ...], ...]:

@@ -11,6 +11,7 @@ import pytest
 
 from edge_rllib.cli.main import main
 from edge_rllib.config import load as config
+from edge_rllib.runners.stored_episodes import read_episodes
 from edge_rllib.testbed.learned import LearnedPolicy
 from edge_rllib.testbed.policies import load_policy
 from edge_rllib.testbed.scenarios import load_scenario
@@ -154,6 +155,24 @@ def test_playing_an_episode_again_gives_the_same_records():
     again = play(world, bed, load_policy("least_response_time", bed), 3)
     assert first.tasks == again.tasks
     assert world.ended["by"].max() == s.BY_SERVER
+
+
+def test_stored_episodes_are_those_that_the_twin_plays(tmp_path: Path):
+    bed = load_scenario("testbed_5", [*SHORT, "patience_frac=0.5", "drain_s=2.0"])
+    simulate(bed, None, "random", 2, 0, tmp_path)
+    stored = read_episodes(tmp_path / "episodes.npz")
+    world = make(twin(bed, same_tasks=True), 1, 0)
+    out = world.outcome()
+    assert (stored.n_episodes, stored.n_steps, stored.header.source) == (2, 16, "simulation")
+    assert stored.header.feature_names == world.spec.feature_names
+    for episode in range(2):
+        world.reset(np.array([episode]), out)
+        for step in range(8 * episode, 8 * episode + 8):
+            np.testing.assert_array_equal(stored.observation[step], out.observation[0])
+            np.testing.assert_array_equal(stored.target_mask[step], out.target_mask[0])
+            world.step(stored.decision[step][None], out)
+            np.testing.assert_allclose(stored.reward[step], out.reward[0], rtol=1e-5, atol=1e-7)
+            assert stored.terminated[step] == out.terminated[0]
 
 
 def test_commands_simulate_and_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
