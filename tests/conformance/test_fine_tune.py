@@ -11,6 +11,7 @@ import pytest
 from edge_rllib import compat
 from edge_rllib.algorithms.settings import RunSettings
 from edge_rllib.cli.main import main
+from edge_rllib.collective.site import policy_of
 from edge_rllib.config.load import load_run, load_scenario
 from edge_rllib.config.parts import load_part
 from edge_rllib.config.source import Source
@@ -368,3 +369,48 @@ def test_files_that_do_not_fit_are_refused_before_a_result_is_made(tmp_path, cap
     assert main([*command, *(word for each in sets for word in ("--set", each))]) == 2
     assert "a.npz: episodes of matching do not fit scenario tiny_exact" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def small_config(name, start_from="", seed=0):
+    """Return the config of any algorithm, small."""
+    if name == "federated":
+        run = load_run("run/federated_cartpole", {"algorithm.n_clients": 2, "algorithm.n_faulty": 0})
+        return run.algorithm.to_config(
+            RunSettings(run.scenario, seed=seed, n_worlds=1, start_from=start_from), run.model
+        )
+    values, scenario = {"name": name}, matching()
+    if name == "collective":
+        learner = {"name": "ddpg", "warm_up_steps": 80, "minibatch_steps": 32}
+        values |= {"learner": learner, "n_sites": 2, "generation_steps": 160, "fitness_worlds": 4}
+        scenario = load_scenario("mec_2es_3md_v1")
+    settings = RunSettings(scenario, n_worlds=8, seed=seed, start_from=start_from)
+    return load_part("algorithm", values, Source(None)).to_config(settings, MLP)
+
+
+def vectors(algorithm):
+    return {module_id: vector.numpy().copy() for module_id, vector in algorithm.federation.policy().items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ippo", "mappo", "coma", "ddqn", "sac", "federated", "collective"])
+def test_any_algorithm_begins_with_the_weights_of_a_checkpoint(tmp_path, name):
+    first = small_config(name).build_algo()
+    first.train()
+    first.save_to_path(str(tmp_path / "checkpoint"))
+    expected = weights(first)
+    clients = vectors(first) if name == "federated" else {}
+    first.stop()
+    fresh, started = (small_config(name, path, seed=7).build_algo() for path in ("", str(tmp_path / "checkpoint")))
+    assert any(not np.array_equal(value, expected[key]) for key, value in weights(fresh).items())
+    assert_equal(weights(started), expected)
+    held = started.env_runner.module.get_state()
+    for (module_id, part), value in expected.items():
+        if part in held[module_id]:
+            np.testing.assert_array_equal(held[module_id][part], value)
+    if name == "federated":
+        assert_equal(vectors(started), clients)
+    if name == "collective":
+        np.testing.assert_array_equal(policy_of(started.team.sites["site_0"].algorithm), policy_of(started))
+    started.train()
+    fresh.stop()
+    started.stop()
