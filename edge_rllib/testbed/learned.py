@@ -8,11 +8,13 @@ import numpy as np
 
 from edge_rllib.export.loading import is_exported, load
 from edge_rllib.export.policy import ExportedPolicy
+from edge_rllib.testbed.mec_policy import MecPolicy
 from edge_rllib.testbed.params import BedScenario
 from edge_rllib.testbed.seeing import Seeing
 from edge_rllib.testbed.sight import Sight
 from envs.arrays import BOOL, F4, F8, I8
-from envs.errors import ConfigError
+from envs.errors import ConfigError, EdgeError
+from envs.scenario import Scenario
 from envs.testbed.decode import N_STAGES, n_targets, placement
 from envs.testbed.observe import OWN_FEATURES, TARGET_FEATURES, feature_names
 from envs.testbed.state import N_CUTS
@@ -44,7 +46,7 @@ class LearnedPolicy:
         return placed.target, np.where(placed.target > 0, 1.0 - placed.cut / N_STAGES, 1.0)
 
 
-def load_learned(folder: Path, scenario: BedScenario) -> LearnedPolicy:
+def load_learned(folder: Path, scenario: BedScenario) -> LearnedPolicy | MecPolicy:
     """Return the policy of a result, or of a folder that `edge-rllib export` made.
 
     A result whose policy was not exported yet is exported, which takes some seconds and needs torch.
@@ -53,7 +55,25 @@ def load_learned(folder: Path, scenario: BedScenario) -> LearnedPolicy:
         from edge_rllib.results.files import result_folder
 
         folder = _exported(result_folder(folder))
-    return LearnedPolicy(load(folder), scenario, f"policy {folder}")
+    policy, label = load(folder), f"policy {folder}"
+    trained_in = _scenario_of(policy, folder)
+    if trained_in is not None and trained_in.world == "mec":
+        return MecPolicy(policy, trained_in, scenario, label)
+    return LearnedPolicy(policy, scenario, label)
+
+
+def _scenario_of(policy: ExportedPolicy, folder: Path) -> Scenario | None:
+    """Return the scenario of the result in which a policy lies, else the one of the name that it tells, if known."""
+    from edge_rllib.config.load import load_run, load_scenario
+    from edge_rllib.results.files import CONFIG
+
+    beside = folder.parent / CONFIG
+    if beside.is_file():
+        return load_run(str(beside)).scenario
+    try:
+        return load_scenario(policy.about.scenario)
+    except EdgeError:
+        return None
 
 
 def _exported(result: Path) -> Path:

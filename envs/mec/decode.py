@@ -78,3 +78,17 @@ def encode(params: DecisionParams, n_servers: int, chosen: Chosen) -> tuple[I8, 
     levels = np.array(params.share_levels)
     level = np.abs(share[..., None] - levels).argmin(axis=-1)
     return np.where(is_kept, 0, server * len(levels) + level + first), None
+
+
+def placement(params: DecisionParams, n_servers: int, decision: I8, amounts: F8) -> tuple[I8, F8]:
+    """Return what decisions (...,) and amounts (..., A) stand for: 0 the device or 1 + e server e, and its share."""
+    if params.kind == "box":
+        x, y = (np.clip(amounts[..., i], -BOX_LIMIT, BOX_LIMIT) for i in range(2))
+        return 1 + np.floor((x + 1.0) * n_servers / 2.0).astype(np.int64), (y + 1.0) / 2.0
+    chosen = decision - int(params.explicit_local)
+    if params.kind == "discrete":
+        levels = np.array(params.share_levels)
+        server, share = chosen // len(levels), levels[chosen % len(levels)]
+    else:
+        server, share = chosen, amounts[..., 0]
+    return np.where(chosen < 0, 0, 1 + server), np.where(chosen < 0, 0.0, share)

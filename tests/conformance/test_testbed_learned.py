@@ -12,10 +12,12 @@ import pytest
 from edge_rllib.cli.main import main
 from edge_rllib.config.load import load_run
 from edge_rllib.experiment.run import train
+from edge_rllib.export.loading import load as load_exported
 from edge_rllib.runners.stored_episodes import read_episodes
+from edge_rllib.testbed.mec_policy import MecPolicy
 from edge_rllib.testbed.policies import load_policy
 from edge_rllib.testbed.scenarios import load_scenario
-from edge_rllib.testbed.sight import sight_of_row
+from edge_rllib.testbed.sight import Sight, sight_of_row
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -30,6 +32,7 @@ BRIEF = {
     "evaluation.watched_worlds": 4,
     "evaluation.rules": ["local"],
 }
+SMALL = ["--set", "n_epochs=5", "--episodes", "1", "--into"]
 RUN = ["testbed", "run", "testbed_ci", "--tier", "0", "--set", "n_epochs=4", "--set", "work.clips=1"]
 
 
@@ -78,3 +81,48 @@ def test_a_policy_of_another_world_is_one_line(
     assert "has 5 targets and 0 amounts; testbed scenario testbed_2bs_3md has 2 servers" in capsys.readouterr().err
     assert main(["testbed", "run", "testbed_ci", "--policy", str(tmp_path), "--into", str(tmp_path / "x")]) == 2
     assert str(tmp_path) in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def trained_in_mec(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("results") / "mec"
+    brief = {"scenario": "mec_testbed_2bs_3md_v1", "total_env_steps": 160, "algorithm.fragment_steps": 10}
+    judged = {"evaluation.worlds": 4, "evaluation.watched_worlds": 4, "evaluation.rules": ["local"]}
+    train(load_run("testbed_5", {**brief, **judged, "evaluation.bound": "none"}), folder)
+    return folder
+
+
+def test_a_policy_of_the_mec_world_sees_there_what_is_reported_here(trained_in_mec: Path, tmp_path: Path) -> None:
+    bed = load_scenario("testbed_2bs_3md", ["n_epochs=5"])
+    policy = load_policy(str(trained_in_mec), bed)
+    assert isinstance(policy, MecPolicy)
+    sight = Sight(
+        n_frames=np.full(3, 8.0),
+        payload_bits=np.full((3, 4), 1e6),
+        local_backlog_s=np.array([0.0, 1.0, 3.0]),
+        local_service_s=np.array([1.5, 3.0, 6.0]),
+        server_backlog_s=np.array([0.5, 0.0]),
+        server_service_s=np.ones((3, 2)),
+        rate_bps=np.full((3, 2), 3e7),
+        is_up=np.array([[True, True], [False, False], [True, False]]),
+        deadline_s=3.0,
+    )
+    names = list(load_exported(trained_in_mec / "policy").about.feature_names)
+    shown = policy.observe(sight)
+    np.testing.assert_allclose(shown[:, names.index("own/local_service")], [1 / 3, 1 / 2, 2 / 3], rtol=1e-6)
+    np.testing.assert_allclose(shown[:, names.index("own/local_backlog")], [0.0, 1 / 4, 1 / 2], rtol=1e-6)
+    np.testing.assert_allclose(shown[:, names.index("own/deadline")], 0.5, rtol=1e-6)
+    targets, shares = policy.decide(shown, sight.target_mask)
+    assert targets[1] == 0  # both servers are down for it
+    assert targets[2] in (0, 1)
+    assert ((shares >= 0.0) & (shares <= 1.0)).all()
+    assert main(["testbed", "simulate", "testbed_2bs_3md", "--policy", str(trained_in_mec), *SMALL, str(tmp_path)]) == 0
+    assert json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["tasks"] == 15
+
+
+def test_a_policy_of_a_mec_world_of_another_size_is_one_line(
+    trained_in_mec: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["testbed", "simulate", "testbed_3bs_5md", "--policy", str(trained_in_mec)]) == 2
+    message = "mec_testbed_2bs_3md_v1 with 3 devices and 2 servers; testbed scenario testbed_3bs_5md has 5 and 3"
+    assert message in capsys.readouterr().err

@@ -7,6 +7,7 @@ import pytest
 
 from edge_rllib.config.load import load_scenario
 from envs.baselines.base import Choice
+from envs.mec.decode import placement
 from envs.mec.start import MecStart
 from envs.scenario import make
 
@@ -154,3 +155,20 @@ def test_view_shows_tasks_nodes_and_what_is_still_to_be_paid():
     np.testing.assert_array_equal(view.size_bits, view.work_cycles / 900.0)
     assert (view.is_transfer_of_share, view.overlaps, view.slot_s, view.miss_weight) == (False, False, 1.0, 10.0)
     assert np.isinf(view.energy_j).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "explicit_local"),
+    [("hybrid", False), ("hybrid", True), ("discrete", False), ("discrete", True), ("box", False)],
+)
+def test_placement_says_what_the_world_makes_of_a_decision(kind, explicit_local):
+    changed = {"params.decision.kind": kind, "params.decision.explicit_local": explicit_local}
+    world = make(load_scenario("mec_2es_3md_v1", changed), 40)
+    out, spec, rng = world.outcome(), world.spec, np.random.default_rng(0)
+    world.reset(None, out)
+    decision = rng.integers(0, spec.n_targets, (40, 3))
+    amounts = rng.uniform(spec.amount_low, spec.amount_high, (40, 3, spec.n_amounts))
+    target, share = placement(world.scenario.params.decision, 2, decision, amounts)
+    world.step(decision, out, amounts if spec.n_amounts else None)
+    np.testing.assert_array_equal(target - 1, world.state.agent["server"])
+    np.testing.assert_allclose(share, world.state.agent["share"])
