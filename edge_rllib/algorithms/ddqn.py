@@ -87,10 +87,6 @@ class DdqnParams(StoredParams):
                 f"{self.replay_rows}: expected each to be at most the next"
             )
 
-    def most_fragment_steps(self, n_agents: int) -> int:
-        """Return how many steps of ``n_agents`` agents the replay takes at once."""
-        return self.replay_rows // n_agents
-
     def to_config(self, settings: RunSettings, model: Any) -> Any:
         """Return the config from which ``build_algo`` makes the Algorithm."""
         if model.is_recurrent:

@@ -134,10 +134,6 @@ class OffPolicyParams(StoredParams, ABC):
                 "fixed or adaptive"
             )
 
-    def most_fragment_steps(self, n_agents: int) -> int:
-        """Return how many steps the replay takes at once, each perhaps with a final observation."""
-        return self.replay_steps // 2
-
     @abstractmethod
     def joint_update(
         self,

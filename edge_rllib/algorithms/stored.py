@@ -20,7 +20,7 @@ from edge_rllib.runners.stored_episodes import count_steps, fragments, no_steps,
 from envs.errors import ConfigError
 
 COMPONENT_FILLED = "is_filled_from_episodes"
-FRAGMENT_STEPS = 1024  # the most that a Learner is handed in one piece
+FRAGMENT_STEPS = 256  # that a Learner is handed in one piece, for which its replay must have room
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +42,6 @@ class StoredParams:
             raise ConfigError(
                 f"offline = true with n_env_runners = {settings.n_env_runners}: they would play nothing; expected 0"
             )
-
-    def most_fragment_steps(self, n_agents: int) -> int:
-        """Return how many steps of ``n_agents`` agents the replay takes at once."""
-        raise NotImplementedError
 
 
 class FromEpisodes(BatchedAlgorithm):
@@ -85,12 +81,11 @@ class FromEpisodes(BatchedAlgorithm):
     def _fill(self) -> None:
         """Hand the files to the Learner, which stores them and learns nothing yet."""
         spec, values = self._summariser.spec, self.config.stored
-        n_steps = min(FRAGMENT_STEPS, max(1, values.most_fragment_steps(spec.n_agents)))
         for path in values.episodes:
             stored = read_episodes(Path(path), spec)
             if self._with_state and stored.state is None:
                 raise ConfigError(f"{path}: no global state is stored; expected it, as critic_sees = 'state'")
-            rollouts = list(fragments(stored, self._groups(), n_steps, self._with_state))
+            rollouts = list(fragments(stored, self._groups(), FRAGMENT_STEPS, self._with_state))
             steps = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self.lifetime_steps()}
             self.learner_group.update(**self.learner_data(rollouts), timesteps=steps, new_frac=0.0)
 
