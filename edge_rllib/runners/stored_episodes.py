@@ -137,8 +137,13 @@ class EpisodeWriter:
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         with self._stack:
-            if kind is None:
+            if kind is not None:
+                return
+            try:
                 self._write()
+            except BaseException:
+                self._path.unlink(missing_ok=True)  # a full disk leaves no part of a file
+                raise
 
     @property
     def n_episodes(self) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from edge_rllib.config.load import load_rule, load_scenario
+from edge_rllib.runners import stored_episodes
 from edge_rllib.runners.replay import Replay
 from edge_rllib.runners.rollout import Rollout
 from edge_rllib.runners.stored_episodes import (
@@ -224,6 +225,21 @@ def test_a_writer_without_a_whole_episode_or_with_an_error_leaves_nothing(tmp_pa
     ):
         writer.begin(make(MATCHING, 2).outcome())
         writer.step(np.zeros((2, 3), np.int64), make(MATCHING, 2).outcome())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_at_the_end_leaves_no_part_of_a_file(tmp_path, monkeypatch):
+    written = []
+
+    def fill_up(archive, name, *rest):
+        written.append(name)
+        if name == "reward":
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(stored_episodes, "_add_array", fill_up)
+    with pytest.raises(OSError, match="No space left"):
+        write(tmp_path / "a.npz", MATCHING, 20)
+    assert written[-1] == "reward"
     assert list(tmp_path.iterdir()) == []
 
 
