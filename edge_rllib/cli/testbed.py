@@ -27,6 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     calibrate.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     calibrate.add_argument("--tier", default="auto", help="auto, 0, 1 or 2; default auto")
     calibrate.add_argument("--repeats", type=int, default=10, help="measurements of each figure; default 10")
+    calibrate.add_argument(
+        "--runs",
+        type=Path,
+        nargs="+",
+        metavar="DIR",
+        help="take the figures from these runs of the testbed, such as of the policy random, and measure nothing",
+    )
     _add_results(calibrate)
     simulate = commands.add_parser("simulate", help="play a policy in the testbed's simulated twin")
     _add_policy(simulate)
@@ -149,12 +156,20 @@ def _probe(_: argparse.Namespace) -> int:
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:
+    import yaml
+
     from edge_rllib.results.files import fresh_folder
-    from edge_rllib.testbed.calibrate import calibrate, text
+    from edge_rllib.testbed.calibrate import calibrate, text, write_fitted
+    from edge_rllib.testbed.identify import identify
     from edge_rllib.testbed.scenarios import load_scenario
 
     scenario = load_scenario(arguments.scenario, arguments.overrides)
     folder = arguments.into or fresh_folder(arguments.results, f"{scenario.name}-calibration")
+    if arguments.runs:
+        fitted = write_fitted(folder, scenario, identify(scenario, arguments.runs))
+        print(yaml.safe_dump(fitted, sort_keys=False, default_flow_style=None, width=120), end="")
+        print(f"written to {folder}")
+        return 0
     found = calibrate(scenario, arguments.tier, arguments.repeats, folder)
     print(text(found))
     print(f"written to {folder}")

@@ -29,7 +29,7 @@ from edge_rllib.testbed.gathering import Gathering
 from edge_rllib.testbed.ground import Ground
 from edge_rllib.testbed.launcher import Launcher
 from edge_rllib.testbed.listening import LOOPBACK, call
-from edge_rllib.testbed.params import BedScenario, ServerParams
+from edge_rllib.testbed.params import BedScenario, ServerParams, lane_share
 from edge_rllib.testbed.peers import expect
 from edge_rllib.testbed.run import LOG
 from edge_rllib.testbed.scenarios import dump
@@ -72,9 +72,15 @@ def calibrate(scenario: BedScenario, asked_tier: str, repeats: int, folder: Path
     }
     found["fitted"] = fit(found, scenario)
     write_json(folder / MEASURED, found)
-    write_text(folder / FITTED, yaml.safe_dump(found["fitted"], sort_keys=False, default_flow_style=None, width=120))
-    write_text(folder / TWIN, scenario_file(twin(scenario, found["fitted"])))
+    write_fitted(folder, scenario, found["fitted"])
     return found
+
+
+def write_fitted(folder: Path, scenario: BedScenario, fitted: dict[str, Any]) -> dict[str, Any]:
+    """Write the parameters of the twin and the twin as a scenario to train in; return the parameters."""
+    write_text(folder / FITTED, yaml.safe_dump(fitted, sort_keys=False, default_flow_style=None, width=120))
+    write_text(folder / TWIN, scenario_file(twin(scenario, fitted)))
+    return fitted
 
 
 def bench_scenario(scenario: BedScenario) -> BedScenario:
@@ -115,37 +121,48 @@ def slope_through(x: Sequence[float], y: Sequence[float]) -> tuple[Estimate, Est
 
 
 def fit(found: Mapping[str, Any], scenario: BedScenario) -> dict[str, Any]:
-    """Return the parameters of a simulator: plain numbers with their intervals as [value, low, high].
+    """Return the parameters of the twin, and the intervals of what was fitted as [value, low, high].
 
-    Service is fitted as overhead + CPU time / quota for a frame; goodput as a share of the rate; crowding as
-    1 + a (c - 1) for c tasks at once, where a = 1 is processor sharing and 0 is no crowding. The CPU time of stages and
-    the bytes behind them are means over clips; ``core_speed`` is the CPU time that stages measure over that which a
-    quota allows them, since a process does more than its stages.
+    The time of a frame is that measured at the quota of a device, and of a server's lane that is alone: it need not be
+    proportional to 1 / quota, for caches cool while a process waits. Beside it stands the fit as overhead + CPU time /
+    quota. Goodput is a share of the rate; crowding is 1 + a (c - 1) for c tasks at once, where a = 1 is processor
+    sharing and 0 is no crowding. The CPU time of stages and the bytes behind them are means over clips.
     """
     points = [(1.0 / row["quota"], value) for row in found["service"] for value in row["frame_s_all"]]
     overhead, frame_cpu = slope_through(*zip(*points, strict=True))
     shares = [value / row["rate_bps"] for row in found["goodput"] for value in row["goodput_bps_all"]]
     crowd = [(row["at_once"] - 1.0, value) for row in found["crowding"] for value in row["slowdown_all"]]
     _, sharing = slope_through(*zip(*crowd, strict=True))
-    cycles = frame_cpu.value * scenario.cost.core_hz
     cpu_s = np.array([clip["cpu_s"] for clip in found["clips"]])  # (clips, stages)
     n_bytes = np.array([clip["bytes"] for clip in found["clips"]])  # (clips, 1 + stages)
-    own_cpu_s = float(np.mean([row["frame_cpu_s"][0] for row in found["service"]]))
+    lane_cores = np.mean([lane_share(server) for server in scenario.servers])
     return {
-        "frame_cpu_s": _plain(frame_cpu),
-        "frame_overhead_s": _plain(overhead),
-        "frame_cycles": float(cycles),
-        "core_speed": own_cpu_s / frame_cpu.value,
+        "device_frame_s": _at_quota(found["service"], "frame_s", scenario.device_cores[0]),
+        "device_frame_cpu_s": _at_quota(found["service"], "frame_cpu_s", scenario.device_cores[0]),
+        "server_frame_s": _at_quota(found["service"], "frame_s", float(lane_cores)),
+        "server_frame_cpu_s": _at_quota(found["service"], "frame_cpu_s", float(lane_cores)),
         "stage_cpu_s": {name: float(cpu_s[:, i].mean()) for i, name in enumerate(STAGE_NAMES)},
-        "work_spread_frac": _spread(cpu_s.sum(1)),
-        "device_hz": [float(cores * scenario.cost.core_hz) for cores in scenario.device_cores],
-        "server_hz": [float(server.cores * scenario.cost.core_hz) for server in scenario.servers],
-        "goodput_share": _plain(interval(shares)),
-        "round_trip_s": found["round_trip_s"][:3],
-        "crowding": _plain(sharing),
+        "crowding": float(sharing.value),
+        "goodput_share": float(np.mean(shares)),
+        "delay_s": found["round_trip_s"][0] / 2.0,
+        "decision_delay_s": found["round_trip_s"][0],
         "frame_bytes": {name: float(n_bytes[:, i].mean()) for i, name in enumerate(("raw", *STAGE_NAMES))},
+        "work_spread_frac": _spread(cpu_s.sum(1)),
         "bytes_spread_frac": _spread(n_bytes[:, 1]),
+        "intervals": {
+            "frame_cpu_s": _plain(frame_cpu),
+            "frame_overhead_s": _plain(overhead),
+            "goodput_share": _plain(interval(shares)),
+            "round_trip_s": found["round_trip_s"][:3],
+            "crowding": _plain(sharing),
+        },
     }
+
+
+def _at_quota(rows: Sequence[Mapping[str, Any]], figure: str, quota: float) -> float:
+    """Return a figure of a frame at a quota, between the measured ones by a line over 1 / quota."""
+    points = np.array(sorted((1.0 / row["quota"], row[figure][0]) for row in rows))
+    return float(np.interp(1.0 / quota, points[:, 0], points[:, 1]))
 
 
 def _spread(values: Any) -> float:
@@ -172,9 +189,10 @@ def text(found: Mapping[str, Any]) -> str:
         mean, low, high = row["slowdown"]
         lines.append(f"{row['at_once']:<15} {mean:.2f} [{low:.2f}, {high:.2f}]")
     fitted = found["fitted"]
+    overhead, frame_cpu = (fitted["intervals"][name][0] for name in ("frame_overhead_s", "frame_cpu_s"))
     lines.append(
-        f"fitted: a frame = {fitted['frame_overhead_s'][0] * 1e3:.2f} ms + {fitted['frame_cpu_s'][0] * 1e3:.2f} ms / "
-        f"quota; goodput = {fitted['goodput_share'][0]:.3f} x rate; crowding {fitted['crowding'][0]:.2f}"
+        f"fitted: a frame = {overhead * 1e3:.2f} ms + {frame_cpu * 1e3:.2f} ms / quota; goodput = "
+        f"{fitted['goodput_share']:.3f} x rate; crowding {fitted['crowding']:.2f}"
     )
     return "\n".join(lines)
 
@@ -240,18 +258,18 @@ def _measure(bench: BedScenario, addresses: Sequence[tuple[str, int, bytes]], re
     work = bench.work
     n_frames = min(work.frames[1], _MOST_FRAMES)
     clips = [make_clip((bench.seed, number), n_frames, work.side_px, work.most_faces) for number in range(_N_CLIPS)]
+    raws = [raw_payload(clip) for clip in clips]
     clip = max(clips, key=lambda clip: sum(map(len, clip.true_boxes)))  # one with faces, for the last stages
-    raw = raw_payload(clip)
-    jpeg = decode(raw, WorkSettings(work.jpeg_quality, work.detector))
+    jpeg = decode(raw_payload(clip), WorkSettings(work.jpeg_quality, work.detector))
     with ExitStack() as stack:
         channels = [stack.enter_context(call(host, port, token, 5.0)) for host, port, token in addresses]
         trips_s = [_ping(channels[-1], b"")[0] for _ in range(repeats)]
         goodput = [_goodput(bench, m, channels[m], repeats) for m in range(min(len(RATES_BPS), len(channels) - 1))]
         service = []
         for m, channel in enumerate(channels[:-1]):
-            rows = [_serve(channel, [(0, raw)], n_frames)[0] for _ in range(repeats)]
+            rows = [_serve(channel, [(0, raws[i % len(raws)])], n_frames)[0] for i in range(repeats)]
             service.append(_service_row(bench.servers[m].cores, rows, n_frames))
-        by_clip = [_serve(channels[-2], [(0, raw_payload(each))], n_frames)[0] for each in clips]  # at a whole core
+        by_clip = [_serve(channels[-2], [(0, raw)], n_frames)[0] for raw in raws]  # at a whole core
         crowding = _crowding(channels[-1], jpeg, n_frames, bench.servers[-1].n_lanes, repeats)
     return {
         "service": service,
@@ -263,7 +281,7 @@ def _measure(bench: BedScenario, addresses: Sequence[tuple[str, int, bytes]], re
                 "cpu_s": [stage[3] / n_frames for stage in stages],
                 "bytes": [len(raw) / n_frames, *(stage[4] / n_frames for stage in stages)],
             }
-            for stages in by_clip
+            for raw, stages in zip(raws, by_clip, strict=True)
         ],
     }
 

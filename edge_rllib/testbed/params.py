@@ -133,6 +133,12 @@ class BedScenario:
         return sum(self.cores_of(device) for device in range(self.n_devices)) + sum(s.cores for s in self.servers)
 
 
+def lane_share(server: ServerParams) -> float:
+    """Return the share of a core that a lane of a server has while it is alone."""
+    cores = server.cores if server.discipline == "processor_sharing" else server.cores / server.n_lanes
+    return min(1.0, cores)
+
+
 def least_scale(scenario: BedScenario) -> float:
     """Return the least stretch of time at which no lane needs more than a whole core."""
     lanes = [scenario.cores_of(device) for device in range(scenario.n_devices)]

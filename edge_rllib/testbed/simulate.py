@@ -16,7 +16,7 @@ from edge_rllib.testbed import judge
 from edge_rllib.testbed.controller import Played
 from edge_rllib.testbed.episodes import store
 from edge_rllib.testbed.meter import StageRecord, TaskRecord
-from edge_rllib.testbed.params import BedScenario
+from edge_rllib.testbed.params import BedScenario, CostParams
 from edge_rllib.testbed.policies import Policy, checked, load_policy
 from edge_rllib.testbed.run import EPISODES, EPOCHS, SUMMARY, TASKS
 from edge_rllib.testbed.scenarios import dump
@@ -140,7 +140,7 @@ def _record(world: BedWorld, scenario: BedScenario, device: int, epoch: int) -> 
     done_s = None if math.isnan(task["done_s"]) else float(task["done_s"])
     is_served = task["by"] == BY_SERVER
     upload_s = float(task["upload_end_s"] - task["upload_start_s"]) if is_served else 0.0
-    stages = _stages(world, task, scenario.cost.core_hz)
+    stages = _stages(world, task, scenario.cost)
     service_s = sum(stage.end_s - stage.start_s for stage in stages)
     return_s = float(task["done_s"] - task["serve_end_s"]) if is_served else 0.0
     sent = clips.cut_bytes[min(task["cut"], N_STAGES - 1)] * task["frames"]
@@ -173,7 +173,7 @@ def _record(world: BedWorld, scenario: BedScenario, device: int, epoch: int) -> 
     )
 
 
-def _stages(world: BedWorld, task: Any, core_hz: float) -> list[StageRecord]:
+def _stages(world: BedWorld, task: Any, prices: CostParams) -> list[StageRecord]:
     """Return the stages that led to the result, or were done on the device; each has its share of its part's time."""
     cut = int(task["cut"])
     n_own = cut if task["by"] == BY_SERVER else int(task["done"])
@@ -182,14 +182,20 @@ def _stages(world: BedWorld, task: Any, core_hz: float) -> list[StageRecord]:
         spans.append(("device", cut, n_own, task["rest_start_s"], task["rest_s"]))
     if task["by"] == BY_SERVER:
         spans.append(("server", cut, N_STAGES, task["serve_start_s"], task["serve_end_s"] - task["serve_start_s"]))
-    cycles = np.array(parts_of(world.scenario)[1].stage_cycles) * task["frames"] * task["work_factor"]
+    clips = parts_of(world.scenario)[1]
+    cycles = np.array(clips.stage_cycles) * task["frames"] * task["work_factor"]
+    # A frame may cost a device more CPU time than a server; in the twin its cycles have another price for that.
+    priced = world.scenario.params.cost.local_per_cycle * 1e9
+    more = {"device": priced / prices.local_per_gcycle if prices.local_per_gcycle else 1.0, "server": 1.0}
+    after = np.array([*clips.cut_bytes[1:], clips.result_bytes]) * task["frames"] * task["bytes_factor"]
     found = []
     for place, first, last, start_s, took_s in spans:
         ends = float(start_s) + float(took_s) * np.cumsum(cycles[first:last]) / max(cycles[first:last].sum(), 1e-300)
         starts = np.concatenate([[float(start_s)], ends[:-1]]) if last > first else ends
         for index, (begin, end) in enumerate(zip(starts, ends, strict=True), start=first):
-            cpu_s = float(cycles[index] / core_hz)
-            found.append(StageRecord(STAGE_NAMES[index], place, float(begin), float(end), cpu_s, 0))  # type: ignore[arg-type]
+            cpu_s = float(cycles[index] / prices.core_hz) * more[place]
+            record = StageRecord(STAGE_NAMES[index], place, float(begin), float(end), cpu_s, round(after[index]))  # type: ignore[arg-type]
+            found.append(record)
     return found
 
 

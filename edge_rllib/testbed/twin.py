@@ -12,7 +12,7 @@ import yaml
 from edge_rllib.config.load import dump
 from edge_rllib.config.parts import load_part
 from edge_rllib.config.source import Source
-from edge_rllib.testbed.params import BedScenario
+from edge_rllib.testbed.params import BedScenario, lane_share
 from edge_rllib.testbed.vision.clips import draw_clip
 from edge_rllib.testbed.vision.stages import STAGE_NAMES
 from envs.errors import ConfigError
@@ -28,12 +28,15 @@ _WORK_OF_DEFAULTS: tuple[int, int, Literal["lbp"]] = (
 )  # side, quality and detector that the twin's own figures are of
 _DEFAULTS = Source(None, "defaults of the testbed's twin")
 FITTED_KEYS = (
-    "core_speed",
+    "device_frame_s",
+    "device_frame_cpu_s",
+    "server_frame_s",
+    "server_frame_cpu_s",
     "stage_cpu_s",
-    "frame_overhead_s",
-    "goodput_share",
-    "round_trip_s",
     "crowding",
+    "goodput_share",
+    "delay_s",
+    "decision_delay_s",
     "frame_bytes",
     "work_spread_frac",
     "bytes_spread_frac",
@@ -90,18 +93,20 @@ def twin(
         clips, period_s=scenario.epoch_s, frames=scenario.work.frames, deadline_s=scenario.deadline_s
     )
     if fitted is not None:
-        lan, clips = _as_fitted(lan, clips, fitted, cost.core_hz)
+        lan, clips = _as_fitted(scenario, lan, clips, fitted)
     if same_tasks:
         clips = dataclasses.replace(clips, listed_frames=_frames_of(scenario))
+    local_price = cost.local_per_gcycle
+    if fitted is not None:  # the same frame may cost a device more CPU time than a server
+        local_price *= fitted["device_frame_cpu_s"] / fitted["server_frame_cpu_s"]
     params = dataclasses.replace(
         params,
         horizon_slots=scenario.n_epochs,
         decision=BedDecision(decision if scenario.is_partial else "whole"),  # type: ignore[arg-type]
         patience_frac=scenario.patience_frac,
         drain_s=scenario.drain_s,
-        cost=BedCost(
-            cost.local_per_gcycle / 1e9, cost.edge_per_gcycle / 1e9, cost.per_joule, cost.late, cost.transmit_w
-        ),
+        decision_delay_s=params.decision_delay_s if fitted is None else max(fitted["decision_delay_s"], 0.0),
+        cost=BedCost(local_price / 1e9, cost.edge_per_gcycle / 1e9, cost.per_joule, cost.late, cost.transmit_w),
         reward=BedReward(params.reward.scale, params.reward.team),
         randomise=BedRandomisation(**{**dataclasses.asdict(params.randomise), **(randomise or {})}),
     )
@@ -131,20 +136,30 @@ def _frames_of(scenario: BedScenario) -> tuple[tuple[int, ...], ...]:
     )
 
 
-def _as_fitted(lan: Any, clips: Any, fitted: Mapping[str, Any], core_hz: float) -> tuple[Any, Any]:
-    """Return network and clips with the figures of a calibration."""
-    sizes = fitted["frame_bytes"]
+def _as_fitted(scenario: BedScenario, lan: Any, clips: Any, fitted: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return network and clips with the figures of a calibration: a frame takes as long as was measured at each place.
+
+    Cycles are those of the server's CPU time. Cores of the twin are as fast as servers were; devices have so much of
+    one that their frames take as long as was measured.
+    """
+    core_hz, sizes = scenario.cost.core_hz, fitted["frame_bytes"]
+    frame_cpu_s = sum(fitted["stage_cpu_s"].values())
+    lane_cores = sum(lane_share(server) for server in scenario.servers) / scenario.n_servers
+    server_speed = frame_cpu_s / (fitted["server_frame_s"] * lane_cores)
+    device_speed = frame_cpu_s / (fitted["device_frame_s"] * scenario.device_cores[0])
+    shares = tuple(min(cores * device_speed / server_speed, 1.0) for cores in scenario.device_cores)
     lan = dataclasses.replace(
         lan,
-        core_hz=core_hz * fitted["core_speed"],
-        delay_s=max(fitted["round_trip_s"][0], 0.0) / 2.0,
-        goodput_frac=min(fitted["goodput_share"][0], 1.0),
-        crowding=max(fitted["crowding"][0], 0.0),
+        core_hz=core_hz * server_speed,
+        device_cores=shares,
+        delay_s=max(fitted["delay_s"], 0.0),
+        goodput_frac=min(fitted["goodput_share"], 1.0),
+        crowding=max(fitted["crowding"], 0.0),
     )
     clips = dataclasses.replace(
         clips,
         stage_cycles=tuple(fitted["stage_cpu_s"][name] * core_hz for name in STAGE_NAMES),
-        overhead_s=max(fitted["frame_overhead_s"][0], 0.0),
+        overhead_s=0.0,
         cut_bytes=(sizes["raw"], *(sizes[name] for name in STAGE_NAMES[:-1])),
         result_bytes=sizes[STAGE_NAMES[-1]],
         work_spread_frac=fitted["work_spread_frac"],

@@ -11,7 +11,9 @@ import pytest
 
 from edge_rllib.cli.main import main
 from edge_rllib.config import load as config
+from edge_rllib.results.files import ResultError
 from edge_rllib.runners.stored_episodes import read_episodes
+from edge_rllib.testbed.identify import identify
 from edge_rllib.testbed.learned import LearnedPolicy
 from edge_rllib.testbed.policies import load_policy
 from edge_rllib.testbed.scenarios import load_scenario
@@ -26,12 +28,15 @@ from envs.testbed.world import BedWorld
 
 SHORT = ("n_epochs=8", "n_devices=3")
 FITTED: dict[str, Any] = {
-    "core_speed": 0.9,
+    "device_frame_s": 0.4,
+    "device_frame_cpu_s": 0.05,
+    "server_frame_s": 0.03,
+    "server_frame_cpu_s": 0.025,
     "stage_cpu_s": {"decode": 0.001, "detect": 0.02, "crop": 0.0003, "encode": 0.0004},
-    "frame_overhead_s": [-0.001, -0.002, 0.0],
-    "goodput_share": [0.8, 0.7, 0.9],
-    "round_trip_s": [0.02, 0.01, 0.03],
-    "crowding": [0.7, 0.6, 0.8],
+    "goodput_share": 0.8,
+    "delay_s": 0.01,
+    "decision_delay_s": 0.02,
+    "crowding": 0.7,
     "frame_bytes": {"raw": 1e5, "decode": 9e3, "detect": 8e3, "crop": 2e3, "encode": 700.0},
     "work_spread_frac": 0.2,
     "bytes_spread_frac": 0.1,
@@ -40,11 +45,36 @@ FITTED: dict[str, Any] = {
 
 def test_twin_has_the_figures_of_the_calibration():
     made = twin(load_scenario("testbed_5"), FITTED)
-    lan, clips = made.topology, made.workload
-    assert (lan.core_hz, lan.goodput_frac, lan.delay_s, lan.crowding) == (0.9 * 2.8e9, 0.8, 0.01, 0.7)
+    lan, clips, params = made.topology, made.workload, made.params
+    assert (lan.goodput_frac, lan.delay_s, lan.crowding, params.decision_delay_s) == (0.8, 0.01, 0.7, 0.02)
     assert clips.stage_cycles == pytest.approx((0.001 * 2.8e9, 0.02 * 2.8e9, 0.0003 * 2.8e9, 0.0004 * 2.8e9))
-    assert (clips.overhead_s, clips.cut_bytes, clips.result_bytes) == (0.0, (1e5, 9e3, 8e3, 2e3), 700.0)
-    assert (clips.period_s, clips.deadline_s, made.params.horizon_slots) == (1.2, 3.0, 60)
+    assert (clips.cut_bytes, clips.result_bytes) == ((1e5, 9e3, 8e3, 2e3), 700.0)
+    assert (clips.period_s, clips.deadline_s, params.horizon_slots) == (1.2, 3.0, 60)
+    # a frame takes as long as was measured, and costs a device twice the CPU time of a server
+    assert sum(clips.stage_cycles) / (lan.core_hz * lan.device_cores[0]) == pytest.approx(0.4)
+    assert sum(clips.stage_cycles) / lan.core_hz == pytest.approx(0.03)
+    assert params.cost.local_per_cycle == pytest.approx(2 * 0.025e-9)
+
+
+def test_identified_figures_are_those_of_the_twin_that_played(tmp_path: Path):
+    bed = load_scenario("testbed_5", ["n_epochs=60", "patience_frac=100.0"])
+    fitted = {**FITTED, "work_spread_frac": 0.0, "bytes_spread_frac": 0.0}
+    policies = ("local", "edge", "random")
+    for policy in policies:
+        simulate(bed, fitted, policy, 1, 0, tmp_path / policy)
+        summary = tmp_path / policy / "summary.json"  # passes for a run on processes
+        summary.write_text(summary.read_text(encoding="utf-8").replace('"simulated"', "0"), encoding="utf-8")
+    found = identify(bed, [tmp_path / policy for policy in policies])
+    for name in ("device_frame_s", "goodput_share", "delay_s", "decision_delay_s"):
+        assert found[name] == pytest.approx(fitted[name], rel=0.02), name
+    assert found["server_frame_s"] == pytest.approx(0.03, rel=0.1)
+    assert found["crowding"] == pytest.approx(0.7, rel=0.15)
+    assert found["device_frame_cpu_s"] / found["server_frame_cpu_s"] == pytest.approx(2.0, rel=0.02)
+    assert found["work_spread_frac"] == pytest.approx(0.0, abs=1e-9)
+    with pytest.raises(ResultError, match="0 tasks done by devices; expected at least 10"):
+        identify(bed, [tmp_path / "edge"])
+    with pytest.raises(ResultError, match="its servers differ from those of testbed scenario testbed_2bs_3md"):
+        identify(load_scenario("testbed_2bs_3md"), [tmp_path / "edge"])
 
 
 def test_twin_as_a_file_is_the_same_scenario(tmp_path: Path):
@@ -207,7 +237,7 @@ def test_what_cannot_be_simulated_is_one_line(arguments, message, capsys: pytest
 def test_another_file_is_no_calibration(tmp_path: Path):
     path = tmp_path / "other.yaml"
     path.write_text("goodput_share: [1, 1, 1]\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"no fitted.yaml of .* it has no core_speed, stage_cpu_s"):
+    with pytest.raises(ConfigError, match=r"no fitted.yaml of .* it has no device_frame_s, device_frame_cpu_s"):
         read_fitted(path)
 
 
