@@ -21,6 +21,7 @@ from edge_rllib.testbed.vision.stages import N_STAGES, STAGE_NAMES
 from envs.arrays import F8
 
 _LEAST_TASKS = 10  # that devices and servers must have done in all, each
+_MOST_CROWDING = 2.0
 _LARGE_BYTES = 1e5  # an upload of that size tells a rate, a smaller one the delay
 Task = Mapping[str, Any]
 
@@ -104,27 +105,41 @@ def _stage_cpu_s(tasks: Sequence[Task], place: str) -> dict[str, float]:
 def _crowding(scenario: BedScenario, tasks: Sequence[Task], served: Sequence[Task]) -> tuple[float, float]:
     """Return the time of a frame of a task that is alone in its server, and how much longer it takes beside others.
 
-    A line through the time of each task and the mean number of tasks in service meanwhile: 1 + a (c / cores - 1).
+    With c tasks in service, of which each goes 1 + a (c / cores - 1) times as slowly as alone, every task has done its
+    CPU time at the end. The a is taken at which the time that this is in a lane of its own varies least.
     """
+    stage_cpu_s = _stage_cpu_s(served, "server")
     spans: dict[int, list[tuple[float, float]]] = {}
     for task in tasks:
-        there = [stage for stage in task["stages"] if stage["place"] == "server"]
-        if there:
-            spans.setdefault(task["target"], []).append((there[0]["start_s"], there[-1]["end_s"]))
-    crowd, frame_s = [], []
+        if (span := _served_span(task)) is not None:
+            spans.setdefault(task["target"], []).append(span)
+    pieces = []  # of each task: how long how many were in service, and its work
     for task in served:
-        there = [stage for stage in task["stages"] if stage["place"] == "server"]
-        start_s, end_s = there[0]["start_s"], there[-1]["end_s"]
-        others: F8 = np.array(spans[task["target"]])
-        shared_s = np.clip(np.minimum(others[:, 1], end_s) - np.maximum(others[:, 0], start_s), 0.0, None).sum()
+        span = _served_span(task)
+        assert span is not None
         cores = max(scenario.servers[task["target"] - 1].cores, 1.0)
-        crowd.append(max(shared_s / (end_s - start_s) / cores - 1.0, 0.0))
-        frame_s.append((end_s - start_s) / task["n_frames"])
-    x, y = np.array(crowd), np.array(frame_s)
-    if np.ptp(x) < 0.1:  # nobody was beside another
-        return float(y.mean()), 1.0
-    slope, alone_s = np.polyfit(x, y, 1)
-    return float(alone_s), float(max(slope / alone_s, 0.0))
+        work = task["n_frames"] * sum(stage_cpu_s[name] for name in STAGE_NAMES[task["cut"] :])
+        pieces.append((*_crowds(span, np.array(spans[task["target"]])), cores, work))
+    best = (np.inf, 0.0, 0.0)
+    for a in np.arange(0.0, _MOST_CROWDING, 0.01):
+        alone_s = [
+            (took / (1.0 + a * np.maximum(c / cores - 1.0, 0.0))).sum() / work for took, c, cores, work in pieces
+        ]
+        centre = float(np.median(alone_s))
+        best = min(best, (float(np.mean(np.abs(np.array(alone_s) / centre - 1.0))), float(a), centre))
+    return best[2] * sum(stage_cpu_s.values()), best[1]
+
+
+def _served_span(task: Task) -> tuple[float, float] | None:
+    there = [stage for stage in task["stages"] if stage["place"] == "server"]
+    return (there[0]["start_s"], there[-1]["end_s"]) if there else None
+
+
+def _crowds(span: tuple[float, float], spans: F8) -> tuple[F8, F8]:
+    """Return the pieces of a span [s] between which others come or go, and how many are there in each."""
+    edges = np.unique(np.clip(spans, *span))
+    middle = (edges[1:] + edges[:-1]) / 2.0
+    return np.diff(edges), ((spans[:, :1] <= middle) & (middle < spans[:, 1:])).sum(0).astype(np.float64)
 
 
 def _links(scenario: BedScenario, tasks: Sequence[Task]) -> dict[str, float]:
