@@ -14,14 +14,14 @@ import numpy as np
 from scipy import stats
 
 from edge_rllib.results.files import ResultError, read_json, result_folder
-from edge_rllib.testbed.params import BedScenario
+from edge_rllib.testbed.judge import server_speed_frac
+from edge_rllib.testbed.meter import record_of
+from edge_rllib.testbed.params import BedScenario, lane_share
 from edge_rllib.testbed.run import SUMMARY, TASKS
 from edge_rllib.testbed.scenarios import load_scenario
 from edge_rllib.testbed.vision.stages import N_STAGES, STAGE_NAMES
-from envs.arrays import F8
 
 _LEAST_TASKS = 10  # that devices and servers must have done in all, each
-_MOST_CROWDING = 2.0
 _LARGE_BYTES = 1e5  # an upload of that size tells a rate, a smaller one the delay
 Task = Mapping[str, Any]
 
@@ -31,7 +31,8 @@ def identify(scenario: BedScenario, folders: Sequence[Path]) -> dict[str, Any]:
 
     Devices and servers must have done whole tasks, and raw clips been uploaded: runs of ``random`` have it all.
     """
-    tasks = [task for folder in folders for task in _tasks(scenario, folder)]
+    by_run = [_tasks(scenario, folder) for folder in folders]
+    tasks = [task for run in by_run for task in run]
     local = [task for task in tasks if _places(task) == {"device"} and task["done_by"] == "device"]
     served = [task for task in tasks if task["done_by"] == "server" and task["cut"] <= 1]
     for label, some in (("done by devices", local), ("served from their first or second stage on", served)):
@@ -40,14 +41,17 @@ def identify(scenario: BedScenario, folders: Sequence[Path]) -> dict[str, Any]:
                 f"{', '.join(map(str, folders))}: {len(some)} tasks {label}; expected at least {_LEAST_TASKS}: take "
                 "runs of the policy random, or longer ones"
             )
-    alone_s, crowding = _crowding(scenario, tasks, served)
+    stage_cpu_s = _stage_cpu_s(served, "server")
+    lane_cores = float(np.mean([lane_share(server) for server in scenario.servers]))
+    speeds = [server_speed_frac(scenario, [record_of(dict(task)) for task in run]) for run in by_run]
+    speed_frac = float(np.nanmean(speeds))  # a run in which nothing was sent has none
     return {
         "device_frame_s": _frame_s(local),
         "device_frame_cpu_s": _frame_cpu_s(local, "device"),
-        "server_frame_s": alone_s,
-        "server_frame_cpu_s": sum(_stage_cpu_s(served, "server").values()),
-        "stage_cpu_s": _stage_cpu_s(served, "server"),
-        "crowding": crowding,
+        "server_frame_s": sum(stage_cpu_s.values()) / (lane_cores * speed_frac),
+        "server_frame_cpu_s": sum(stage_cpu_s.values()),
+        "stage_cpu_s": stage_cpu_s,
+        "crowding": 1.0,  # quotas are shared to the last: ``speed_frac`` tells how much of them lanes got
         **_links(scenario, tasks),
         "decision_delay_s": float(np.median([task["decided_s"] - task["created_s"] for task in tasks])),
         "frame_bytes": _frame_bytes(tasks),
@@ -66,6 +70,8 @@ def _tasks(scenario: BedScenario, folder: Path) -> list[Task]:
         if getattr(its, name) != getattr(scenario, name):
             raise ResultError(f"{folder}: its {name} differ from those of testbed scenario {scenario.name}")
     tasks: list[Task] = read_json(folder / TASKS)
+    derived = ("response_s", "is_late", "cost", "episode")
+    tasks = [{key: value for key, value in task.items() if key not in derived} for task in tasks]
     return [task for task in tasks if task["result_s"] is not None and task["stages"] and not task["fallback"]]
 
 
@@ -100,46 +106,6 @@ def _stage_cpu_s(tasks: Sequence[Task], place: str) -> dict[str, float]:
         cpu_s, frames = np.sum(here, 0)
         found[name] = float(cpu_s / frames)
     return found
-
-
-def _crowding(scenario: BedScenario, tasks: Sequence[Task], served: Sequence[Task]) -> tuple[float, float]:
-    """Return the time of a frame of a task that is alone in its server, and how much longer it takes beside others.
-
-    With c tasks in service, of which each goes 1 + a (c / cores - 1) times as slowly as alone, every task has done its
-    CPU time at the end. The a is taken at which the time that this is in a lane of its own varies least.
-    """
-    stage_cpu_s = _stage_cpu_s(served, "server")
-    spans: dict[int, list[tuple[float, float]]] = {}
-    for task in tasks:
-        if (span := _served_span(task)) is not None:
-            spans.setdefault(task["target"], []).append(span)
-    pieces = []  # of each task: how long how many were in service, and its work
-    for task in served:
-        span = _served_span(task)
-        assert span is not None
-        cores = max(scenario.servers[task["target"] - 1].cores, 1.0)
-        work = task["n_frames"] * sum(stage_cpu_s[name] for name in STAGE_NAMES[task["cut"] :])
-        pieces.append((*_crowds(span, np.array(spans[task["target"]])), cores, work))
-    best = (np.inf, 0.0, 0.0)
-    for a in np.arange(0.0, _MOST_CROWDING, 0.01):
-        alone_s = [
-            (took / (1.0 + a * np.maximum(c / cores - 1.0, 0.0))).sum() / work for took, c, cores, work in pieces
-        ]
-        centre = float(np.median(alone_s))
-        best = min(best, (float(np.mean(np.abs(np.array(alone_s) / centre - 1.0))), float(a), centre))
-    return best[2] * sum(stage_cpu_s.values()), best[1]
-
-
-def _served_span(task: Task) -> tuple[float, float] | None:
-    there = [stage for stage in task["stages"] if stage["place"] == "server"]
-    return (there[0]["start_s"], there[-1]["end_s"]) if there else None
-
-
-def _crowds(span: tuple[float, float], spans: F8) -> tuple[F8, F8]:
-    """Return the pieces of a span [s] between which others come or go, and how many are there in each."""
-    edges = np.unique(np.clip(spans, *span))
-    middle = (edges[1:] + edges[:-1]) / 2.0
-    return np.diff(edges), ((spans[:, :1] <= middle) & (middle < spans[:, 1:])).sum(0).astype(np.float64)
 
 
 def _links(scenario: BedScenario, tasks: Sequence[Task]) -> dict[str, float]:

@@ -60,7 +60,7 @@ def summary(scenario: BedScenario, played: Played) -> dict[str, Any]:
         "sent_bytes_per_task": sum(task.sent_bytes for task in tasks) / n_tasks,
         "cpu_s_per_frame": _cpu_s_per_frame(finished),
         "device_speed_frac": _device_speed_frac(scenario, finished),
-        "server_speed_frac": _server_speed_frac(scenario, finished),
+        "server_speed_frac": server_speed_frac(scenario, finished),
         "precision": counts.precision,
         "recall": counts.recall,
         "refused_targets": played.n_refused,
@@ -140,7 +140,7 @@ def _device_speed_frac(scenario: BedScenario, tasks: Sequence[TaskRecord]) -> fl
     return used_s / allowed_s if allowed_s else float("nan")
 
 
-def _server_speed_frac(scenario: BedScenario, tasks: Sequence[TaskRecord]) -> float:
+def server_speed_frac(scenario: BedScenario, tasks: Sequence[TaskRecord]) -> float:
     """Return the same for servers, whose lanes share cores or have an equal part each while they work."""
     used_s = allowed_s = 0.0
     for number, server in enumerate(scenario.servers):
