@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,7 @@ def _exported(result: Path) -> Path:
     from edge_rllib.export.manifest import read
     from edge_rllib.export.writing import DEFAULT_FOLDER, default_formats, export_result
 
+    logging.getLogger("ray._common.deprecation").setLevel(logging.ERROR)  # RLlib calls what it has deprecated
     target, checkpoint = result / DEFAULT_FOLDER, checkpoint_named(result, None)
     if not is_exported(target) or read(target).checkpoint != checkpoint.name:
         export_result(result, target, checkpoint, default_formats()[0])
