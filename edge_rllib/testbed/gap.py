@@ -6,6 +6,7 @@ flight when the run ended is late, and its response time is cut at that end, on 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,17 @@ def compare(simulated: Sequence[Path], real: Sequence[Path], into: Path) -> dict
 
     Folders of one policy on one side are put together. Raises ResultError for folders that cannot be compared.
     """
-    return report(*pairs(simulated, real), into)
+    paired, notes = pairs(simulated, real)
+    return report(short_names(paired), notes, into)
+
+
+def short_names(paired: Sequence[Pair]) -> list[Pair]:
+    """Return pairs under the last part of their policies' names, a folder or a class, where that is one policy's."""
+    last = [pair.policy.rstrip("/").rpartition("/")[2].rpartition(":")[2] for pair in paired]
+    return [
+        dataclasses.replace(pair, policy=name if last.count(name) == 1 else pair.policy)
+        for pair, name in zip(paired, last, strict=True)
+    ]
 
 
 def report(paired: Sequence[Pair], notes: Sequence[str], into: Path) -> dict[str, Any]:
