@@ -29,7 +29,7 @@ class DdqnConfig(BatchedOnlyConfig):
         """Set defaults; values come from ``DdqnParams``."""
         super().__init__(algo_class=algo_class or Ddqn)
         self.ddqn: DdqnParams | None = None
-        self.stored = StoredParams()
+        self.stored = StoredParams(episodes=(), offline=False)
         self.total_env_steps = 0
 
 

@@ -47,7 +47,7 @@ class OffPolicyConfig(CentralCriticConfig):
         """Set defaults; values come from the algorithm's params."""
         super().__init__(algo_class=algo_class or OffPolicy)
         self.off_policy: OffPolicyParams | None = None
-        self.stored = StoredParams()
+        self.stored = StoredParams(episodes=(), offline=False)
         self.total_env_steps = 0
 
 

@@ -27,8 +27,8 @@ FRAGMENT_STEPS = 256  # that a Learner is handed in one piece, for which its rep
 class StoredParams:
     """Values of algorithms with a replay, which can be filled from files."""
 
-    episodes: tuple[str, ...] = ()  # files of episodes whose transitions are in the replay before training
-    offline: bool = False  # learn from these alone, without a step of the world
+    episodes: tuple[str, ...]  # files of episodes whose transitions are in the replay before training
+    offline: bool  # learn from these alone, without a step of the world
 
     def check_episodes(self, settings: RunSettings) -> None:
         """Refuse values and a run's settings that do not fit each other."""

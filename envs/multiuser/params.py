@@ -46,7 +46,7 @@ class DecisionParams:
     """
 
     kind: Literal["discrete", "box", "autoregressive"]
-    order: Literal["index", "urgency"] = "index"  # autoregressive: by number, or the most urgent first
+    order: Literal["index", "urgency"]  # autoregressive: by number, or the most urgent first
 
     def __post_init__(self) -> None:
         """Refuse unknown kinds and orders."""

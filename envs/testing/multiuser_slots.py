@@ -43,7 +43,7 @@ def random_multiuser_view(
         params=MultiuserParams(
             horizon_slots=10,
             agents="users",
-            decision=DecisionParams("discrete"),
+            decision=DecisionParams("discrete", "index"),
             semantics=semantics,
             cost=CostParams(2.5e-11, 5e-11, 0.1, 1.0),
             reward=RewardParams(1.0, True),

@@ -26,6 +26,8 @@ pytestmark = [
 ]
 
 PARAMS = DdqnParams(
+    episodes=(),
+    offline=False,
     fragment_steps=20,
     learning_rate=0.003,
     final_learning_rate=0.003,
