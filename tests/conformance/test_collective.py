@@ -101,6 +101,7 @@ def test_sites_begin_alike_in_worlds_of_their_own():
     algorithm.stop()
 
 
+@pytest.mark.slow
 def test_sites_may_have_a_geometry_of_their_own():
     settings = RunSettings(load_scenario("multiuser_sites_10"), n_worlds=4)
     values = values_of(topology_seeds="own", fitness_rule="local", generation_steps=100)
@@ -283,6 +284,7 @@ def test_sites_that_show_something_else_are_refused():
         values_of().to_config(settings, MLP)
 
 
+@pytest.mark.slow
 def test_far_populations_refuse_as_near_ones_do():
     algorithm = build(n_actors=1)
     train(algorithm, 1)

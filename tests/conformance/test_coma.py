@@ -90,10 +90,12 @@ def assert_equal(first, second, atol=0.0):
     ("params", "iterations", "settings"),
     [
         (PARAMS, 40, {}),
-        (but(epochs=1, minibatch_steps=0, fragment_steps=5, entropy_coeff=0.1), 200, {}),
+        pytest.param(
+            but(epochs=1, minibatch_steps=0, fragment_steps=5, entropy_coeff=0.1), 200, {}, marks=pytest.mark.slow
+        ),
         (but(critic="per_agent"), 40, {"module_sharing": "per_agent", "n_agents": 2}),
-        (but(critic="shared"), 40, {"n_agents": 2}),
-        (but(critic_sees="state"), 40, {}),
+        pytest.param(but(critic="shared"), 40, {"n_agents": 2}, marks=pytest.mark.slow),
+        pytest.param(but(critic_sees="state"), 40, {}, marks=pytest.mark.slow),
     ],
     ids=["attention", "as published", "per_agent", "shared", "state"],
 )

@@ -89,10 +89,15 @@ def assert_equal(first, second):
     ("params", "model", "settings"),
     [
         (PARAMS, MLP, {}),
-        (but(train_on="all", n_step=1, priority_alpha=0.0), MLP, {}),
+        pytest.param(but(train_on="all", n_step=1, priority_alpha=0.0), MLP, {}, marks=pytest.mark.slow),
         (but(is_dueling=False, is_double=False, target_interval=20, target_rate=1.0), MLP, {}),
         (PARAMS, TARGET, {"module_sharing": "per_tier"}),
-        (but(warm_up_rows=1200, replay_ratio=8.0), MLP, {"module_sharing": "per_agent", "n_worlds": 32}),
+        pytest.param(
+            but(warm_up_rows=1200, replay_ratio=8.0),
+            MLP,
+            {"module_sharing": "per_agent", "n_worlds": 32},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["decisions", "all rows, even draws", "plain, hard copies", "target_mlp per_tier", "per_agent"],
 )

@@ -79,11 +79,15 @@ def assert_equal(first, second):
     ("values", "settings"),
     [
         (but(MADDPG, entropy_coeff=0.1), {}),
-        (but(MATD3, entropy_coeff=0.1, priority_alpha=0.6, n_step=2), {"module_sharing": "per_agent"}),
+        pytest.param(
+            but(MATD3, entropy_coeff=0.1, priority_alpha=0.6, n_step=2),
+            {"module_sharing": "per_agent"},
+            marks=pytest.mark.slow,
+        ),
         (but(MASAC, critic="shared", others="policy", target_gradient="gumbel"), {"module_sharing": "per_tier"}),
         (but(values_of("ddpg", **SHORT), n_step=4, n_step_rule="adaptive"), {}),
         pytest.param(but(values_of("td3", **SHORT), n_step=4, n_step_rule="retrace"), {}, marks=pytest.mark.slow),
-        (but(values_of("sac", **SHORT), n_step=4, n_step_rule="retrace"), {}),
+        pytest.param(but(values_of("sac", **SHORT), n_step=4, n_step_rule="retrace"), {}, marks=pytest.mark.slow),
     ],
     ids=["maddpg", "matd3 per_agent", "masac per_tier", "ddpg adaptive", "td3 retrace", "sac retrace"],
 )

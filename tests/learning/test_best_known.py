@@ -8,7 +8,10 @@ from edge_rllib.config.registry import names
 
 # MDOff, MPOff and MTOff are MADDPG, MAPPO and MATD3 with values for MEC cells.
 ALGORITHMS = sorted(set(names("algorithm")) - {"mdoff", "mpoff", "mtoff"})
-SLOW = ("collective", "ddpg", "sac", "td3")  # the same steps as maddpg, masac and matd3, another critic
+SLOW = (
+    *("collective", "ddpg", "sac", "td3"),  # the same steps as maddpg, masac and matd3, another critic
+    *("cmoff", "masac"),  # coma and matd3 stand for their families
+)
 REPLAYED = ("maddpg", "matd3", "masac", "ddpg", "td3", "sac")
 # Small fragments: few worlds, and a decision at most every second step
 VALUES = {
