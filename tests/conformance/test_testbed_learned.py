@@ -74,7 +74,35 @@ def test_its_episodes_have_what_was_seen_decided_and_paid(played: Path) -> None:
     assert stored.terminated.tolist() == [False, False, False, True]
 
 
-def test_a_policy_of_another_world_is_one_line(
+@pytest.mark.slow
+def test_a_policy_goes_on_learning_from_what_processes_did(played: Path, tmp_path: Path) -> None:
+    twin = {key: value for key, value in BRIEF.items() if not key.startswith("algorithm")}
+    learner = {"algorithm": "ddqn", "algorithm.replay_rows": 2000, "algorithm.warm_up_rows": 8}
+    common = {
+        **twin,
+        **learner,
+        "algorithm.minibatch_rows": 8,
+        "algorithm.fragment_steps": 10,
+        "evaluation.bound": "none",
+    }
+    train(load_run("testbed_5", common), tmp_path / "first")
+    tuned = {"start_from": str(tmp_path / "first"), "algorithm.episodes": [str(played / "episodes.npz")]}
+    train(
+        load_run("testbed_5", {**common, **tuned, "algorithm.offline": True, "total_env_steps": 80}), tmp_path / "tuned"
+    )
+    bed = load_scenario("testbed_ci")
+    row = json.loads((played / "epochs.json").read_text(encoding="utf-8"))[0]
+    policy = load_policy(str(tmp_path / "tuned"), bed)
+    shown = policy.observe(sight_of_row(row, bed.deadline_s))  # type: ignore[attr-defined]
+    load_policy(str(tmp_path / "first"), bed)  # exports it
+    scores = [
+        load_exported(tmp_path / name / "policy").say(shown, np.ones((3, 5), np.bool_)).scores
+        for name in ("first", "tuned")
+    ]
+    assert np.abs(scores[0] - scores[1]).max() > 1e-4
+
+
+def test_a_policy_of_another_size_is_one_line(
     tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["testbed", "run", "testbed_2bs_3md", "--policy", str(trained), "--into", str(tmp_path / "x")]) == 2
