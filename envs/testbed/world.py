@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from envs.arrays import F8, I8, ROWS, allocate, as_row, check_entries, check_key, check_saved
+from envs.arrays import F8, I8, ROWS, allocate, as_row
 from envs.constants import TIER_DEVICE
-from envs.errors import ConfigError, DecisionError
 from envs.rng import key_from_seed
 from envs.scenario import Scenario
+from envs.snapshots import restore_snapshot, take_snapshot
 from envs.testbed.build import parts_of, read_rules, read_tables
 from envs.testbed.decode import AMOUNT, AMOUNT_EDGES, N_STAGES, Chosen, n_targets
 from envs.testbed.figures import METRICS, summarise
@@ -58,8 +58,7 @@ class BedWorld(World):
     def step(self, decision: I8, out: Outcome, amounts: F8 | None = None) -> None:
         """Advance every world by an epoch; see World.step. A target out of range raises DecisionError."""
         self.check_decision(decision, amounts)
-        if decision.min() < 0 or decision.max() >= self.spec.n_targets:
-            self._refuse_target(decision)
+        self.check_targets(decision)
         given = self._no_amounts if amounts is None else np.ascontiguousarray(amounts[:, :, 0])
         key, chosen = np.uint64(self._key), np.ascontiguousarray(decision)
         step_worlds(out, self._view, self.ended, self.state, chosen, given, self._tables, self._row, key)
@@ -76,35 +75,16 @@ class BedWorld(World):
 
     def snapshot(self) -> dict[str, Any]:
         """Return a copy of everything that the future depends on; see World.snapshot."""
-        return {
-            "scenario": self.scenario.name,
-            "key": self._key,
-            "state": {name: array.copy() for name, array in self.state._asdict().items()},
-        }
+        return take_snapshot(self.scenario.name, self._key, self.state._asdict())
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Continue from a snapshot, bit-equal; see World.restore."""
-        label = f"snapshot of {self.scenario.name}"
-        check_entries(snapshot, ("scenario", "key", "state"), label)
-        if snapshot["scenario"] != self.scenario.name:
-            raise ConfigError(f"a snapshot is of scenario {snapshot['scenario']!r}; expected {self.scenario.name!r}")
-        check_key(snapshot["key"], label)
-        check_saved(snapshot["state"], self.state._asdict(), f"{label}, state")
-        self._key = snapshot["key"]
-        for name, array in self.state._asdict().items():
-            array[...] = snapshot["state"][name]
+        self._key = restore_snapshot(snapshot, self.scenario.name, self.state._asdict())
         view_worlds(self._view, self.state, self._tables, self._row)
 
     def summarise(self, sums: F8) -> dict[str, float]:
         """Return the figures of ``spec.metrics`` from metric sums (G,)."""
         return summarise(sums)
-
-    def _refuse_target(self, decision: I8) -> None:
-        b, n = (int(i) for i in np.argwhere((decision < 0) | (decision >= self.spec.n_targets))[0])
-        raise DecisionError(
-            f"world {b}, agent {self.spec.agents[n]!r}: target {decision[b, n]} does not exist; "
-            f"expected 0 .. {self.spec.n_targets - 1}"
-        )
 
     def _build_spec(self, n_worlds: int) -> WorldSpec:
         kind, n_devices, n_servers = self._params.decision.kind, self._n_devices, self._n_servers
