@@ -5,8 +5,8 @@ Command: python experiments/dcdrl_paper.py [--part learners n_step users collect
 Cost: a run of ten users by policy gradients takes 20 to 40 s of a core, four sites a minute and a half, others with a
 replay minutes; the whole was not run yet. --quick shows the same on short runs of one seed.
 Expected picture: policy gradients with a decision for each user pass the best rotation within 50,000 steps and end near
-the bound; with 30 users and more they need longer. Sites that share explore no cheaper than sites alone; by the released
-rules it costs 40 % more. What DDPG, SAC and n-step returns do is open.
+the bound; with 30 users and more they need longer. Sites that share explore no cheaper than sites alone; by the
+released rules it costs 40 % more. What DDPG, SAC and n-step returns do is open.
 
 The published comparison (DC-DRL: Qiu et al., TPDS 2021) has PPO and other baselines on 10 to 60 users, by exploration
 cost, which is what all sites together pay while they learn, and by final cost.
